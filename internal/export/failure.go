@@ -1,0 +1,96 @@
+package export
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/otlp-relay/otlp-relay/internal/otlp"
+)
+
+// dialError is the error of a TCP connection that did not come about.
+type dialError struct{ error }
+
+func (e dialError) Unwrap() error { return e.error }
+
+// noAnswer is the error of an exchange that ended without a response. The backend may have taken the
+// request or not; OTLP lets the sender try again.
+func (h *HTTP) noAnswer(ctx context.Context, err error) *otlp.Error {
+	message := "send to " + h.dialer.addr
+	var dial dialError
+	if errors.As(err, &dial) {
+		message = "connect to " + h.dialer.addr
+	}
+	if h.dialer.proxy != nil {
+		message += " through proxy " + h.dialer.proxy.addr
+	}
+	switch {
+	case ctx.Err() == nil:
+		if advice := h.advice(err); advice != "" {
+			message += " (" + advice + ")"
+		}
+		return &otlp.Error{Code: otlp.Unavailable, Message: message, Retryable: true, Err: err}
+	case dial.error != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		message += " (" + silence + ")"
+	}
+	return ended(ctx, message)
+}
+
+// silence is the advice where packets get no answer.
+const silence = "nothing answers there: does a security group or the VPC's routing drop packets?"
+
+// advice says what a user can do about err, or what it means where its own text is obscure.
+func (h *HTTP) advice(err error) string {
+	peer := "backend"
+	if h.dialer.proxy != nil {
+		peer = "proxy"
+	}
+	if advice := tlsAdvice(err); advice != "" {
+		return advice
+	}
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns):
+		return "check the host's name; in a VPC, whether it can be resolved there"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "is the " + peer + " running there?"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		return "does the function's VPC have a route to it?"
+	case errors.Is(err, syscall.ETIMEDOUT):
+		return silence
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the " + peer + " closed the connection without an answer"
+	case errors.Is(err, errNotHTTP):
+		return "is it an OTLP/HTTP endpoint? gRPC's port is another one"
+	}
+	return ""
+}
+
+// tlsAdvice is advice for errors of TLS.
+func tlsAdvice(err error) string {
+	var (
+		unknown x509.UnknownAuthorityError
+		noRoots x509.SystemRootsError
+		name    x509.HostnameError
+		invalid x509.CertificateInvalidError
+		record  tls.RecordHeaderError
+		op      *net.OpError
+	)
+	switch {
+	case errors.As(err, &unknown), errors.As(err, &noRoots):
+		return "set OTLP_RELAY_CERTIFICATE to a PEM file with its certificate authority"
+	case errors.As(err, &name):
+		return "the certificate is another host's: check OTLP_RELAY_ENDPOINT"
+	case errors.As(err, &invalid):
+		return "the certificate is not valid: renew it, or check the clock"
+	case errors.As(err, &record):
+		return "it does not speak TLS: is it an http:// endpoint?"
+	case errors.As(err, &op) && op.Op == "remote error":
+		return "it refuses our side of TLS: does it want OTLP_RELAY_CLIENT_CERTIFICATE and OTLP_RELAY_CLIENT_KEY?"
+	}
+	return ""
+}

@@ -1,0 +1,58 @@
+package export
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// LoadTLS reads what TLS needs from PEM files: the authorities to trust instead of the system's, and a client
+// certificate with its key. An empty name means none; with none at all the result is nil, the system's
+// defaults. Errors name the file and the variable that named it.
+func LoadTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
+	if caFile == "" && certFile == "" && keyFile == "" {
+		return nil, nil
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the authorities that OTLP_RELAY_CERTIFICATE names: %w", err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read the authorities that OTLP_RELAY_CERTIFICATE names: %s holds no PEM certificate", caFile)
+		}
+	}
+	switch {
+	case certFile == "" && keyFile == "":
+		return conf, nil
+	case keyFile == "":
+		return nil, errors.New("client certificate without a key: set OTLP_RELAY_CLIENT_KEY to its key's file")
+	case certFile == "":
+		return nil, errors.New("client key without a certificate: set OTLP_RELAY_CLIENT_CERTIFICATE to its certificate's file")
+	}
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("load the client certificate %s (OTLP_RELAY_CLIENT_CERTIFICATE) and its key %s (OTLP_RELAY_CLIENT_KEY): %w", certFile, keyFile, err)
+	}
+	conf.Certificates = []tls.Certificate{pair}
+	return conf, nil
+}
+
+// clientTLS is base, or the default for nil, made ready for connections to host.
+func clientTLS(base *tls.Config, host string) *tls.Config {
+	conf := base.Clone() // nil of nil
+	if conf == nil {
+		conf = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if conf.ServerName == "" {
+		conf.ServerName = host
+	}
+	conf.NextProtos = []string{"http/1.1"}
+	conf.ClientSessionCache = tls.NewLRUClientSessionCache(2)
+	conf.DynamicRecordSizingDisabled = true // a request is one record and one write, not one per packet
+	return conf
+}

@@ -1,0 +1,98 @@
+package flush
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/otlp-relay/otlp-relay/internal/buffer"
+	"github.com/otlp-relay/otlp-relay/internal/otlp"
+)
+
+// keepScratch is the most scratch memory kept between flushes: a burst must not hold memory for ever that
+// the function could use.
+const keepScratch = 1 << 20
+
+// packer makes requests of queued payloads. The signals share it, and so its encoders and scratch memory:
+// they are large, and below two vCPUs nothing is gained by compressing two requests at once.
+type packer struct {
+	mu      sync.Mutex
+	enc     otlp.Compressor
+	dec     otlp.Decompressor
+	scratch []byte
+}
+
+// pack merges items into one payload in the wanted compression. One payload that has that compression
+// already leaves as it is.
+func (k *packer) pack(items []buffer.Item, to otlp.Compression) (otlp.Payload, error) {
+	p := items[0].Payload
+	if len(items) == 1 && p.Compression == to {
+		return p, nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	raw, err := k.rawLocked(items)
+	if err != nil {
+		return otlp.Payload{}, err
+	}
+	p.Size, p.Records = len(raw), 0
+	for _, it := range items {
+		p.Records += it.Records
+	}
+	if p.Body, p.Compression = raw, otlp.None; to != otlp.None {
+		p.Body, err = k.enc.Append(make([]byte, 0, len(raw)/4+64), raw, to)
+		p.Compression = to
+	} else {
+		k.scratch = nil // it is the payload's now
+	}
+	if err != nil {
+		return otlp.Payload{}, fmt.Errorf("compress %s: %w", p.Signal, err)
+	}
+	return p, nil
+}
+
+// rawLocked is the uncompressed request that holds all items. It may be scratch memory, valid until the next
+// call, or the body of the only item.
+func (k *packer) rawLocked(items []buffer.Item) ([]byte, error) {
+	if len(items) == 1 && items[0].Compression == otlp.None {
+		return items[0].Body, nil
+	}
+	size := 0
+	for _, it := range items {
+		size += it.Size
+	}
+	buf := k.scratch[:0]
+	if cap(buf) < size {
+		buf = make([]byte, 0, size+64)
+	}
+	var err error
+	if len(items) == 1 {
+		buf, err = k.dec.Append(buf, items[0].Body, items[0].Compression, items[0].Size)
+	} else {
+		payloads := make([]otlp.Payload, len(items))
+		for i, it := range items {
+			payloads[i] = it.Payload
+		}
+		buf, err = otlp.Merge(buf, payloads, &k.dec)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("merge %d requests: %w", len(items), err)
+	}
+	if k.scratch = nil; cap(buf) <= keepScratch {
+		k.scratch = buf
+	}
+	return buf, nil
+}
+
+// split cuts an item into requests of at most limit bytes.
+func (k *packer) split(it buffer.Item, limit int) (parts []otlp.Part, tooLarge int, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	raw := it.Body
+	if it.Compression != otlp.None {
+		// Not scratch memory: a part may be the whole body.
+		if raw, err = k.dec.Append(make([]byte, 0, it.Size), it.Body, it.Compression, it.Size); err != nil {
+			return nil, 0, fmt.Errorf("split %s: %w", it.Signal, err)
+		}
+	}
+	return otlp.Split(it.Signal, it.Encoding, raw, limit)
+}

@@ -1,0 +1,103 @@
+package otlp
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// ParseCompression is the Compression that a Content-Encoding or OTEL_EXPORTER_OTLP_COMPRESSION names, in any
+// case. No name is None.
+func ParseCompression(name string) (c Compression, ok bool) {
+	switch strings.ToLower(strings.TrimSpace(name)) {
+	case "", "none", "identity":
+		return None, true
+	case "gzip", "x-gzip":
+		return Gzip, true
+	case "deflate":
+		return Deflate, true
+	case "zstd":
+		return Zstd, true
+	}
+	return None, false
+}
+
+const (
+	// zstdWindow is how far back zstd looks. Wider windows gain nothing on batches of small requests.
+	zstdWindow = 128 << 10
+
+	// gzipStep is how much is compressed at a time.
+	gzipStep = 64 << 10
+)
+
+// Compressor compresses requests. Its zero value is ready; the encoders, 0.3 to 0.5 MB each, are made when
+// they are first needed and kept. A Compressor serves one goroutine at a time.
+type Compressor struct {
+	gzip *gzip.Writer // writes to out
+	out  appendWriter
+	zstd *zstd.Encoder
+}
+
+// Append appends src to dst in the coding to: None, Gzip (one member) or Zstd (one frame), and returns the
+// extended slice. It is an error to ask for Deflate, which backends need not take.
+func (c *Compressor) Append(dst, src []byte, to Compression) ([]byte, error) {
+	switch to {
+	case None:
+		return append(dst, src...), nil
+	case Gzip:
+		return c.appendGzip(dst, src)
+	case Zstd:
+		return c.appendZstd(dst, src)
+	}
+	return dst, fmt.Errorf("compress request: %s is not a coding to send in", to)
+}
+
+// appendGzip lets other goroutines run after each step: with one P, a receiver would have to wait out the
+// whole request.
+func (c *Compressor) appendGzip(dst, src []byte) ([]byte, error) {
+	if c.gzip == nil {
+		w, err := gzip.NewWriterLevel(&c.out, gzip.BestSpeed)
+		if err != nil {
+			return dst, fmt.Errorf("compress request: %w", err)
+		}
+		c.gzip = w
+	}
+	c.out = dst
+	defer func() { c.out = nil }() // it is the caller's
+	c.gzip.Reset(&c.out)
+	for len(src) > 0 {
+		n := min(len(src), gzipStep)
+		if _, err := c.gzip.Write(src[:n]); err != nil {
+			return dst, fmt.Errorf("compress request: %w", err)
+		}
+		src = src[n:]
+		runtime.Gosched()
+	}
+	if err := c.gzip.Close(); err != nil {
+		return dst, fmt.Errorf("compress request: %w", err)
+	}
+	return c.out, nil
+}
+
+func (c *Compressor) appendZstd(dst, src []byte) ([]byte, error) {
+	if c.zstd == nil {
+		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+			zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(zstdWindow), zstd.WithZeroFrames(true))
+		if err != nil {
+			return dst, fmt.Errorf("compress request: %w", err)
+		}
+		c.zstd = enc
+	}
+	return c.zstd.EncodeAll(src, dst), nil
+}
+
+// appendWriter is a Writer that appends.
+type appendWriter []byte
+
+func (w *appendWriter) Write(p []byte) (int, error) {
+	*w = append(*w, p...)
+	return len(p), nil
+}
