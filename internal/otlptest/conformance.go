@@ -1,0 +1,179 @@
+package otlptest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zlib"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/otlp-relay/otlp-relay/internal/otlp"
+)
+
+// suiteLimit is the maxBytes of the receivers that are not tested at their limit.
+const suiteLimit = 1 << 20
+
+// Conformance puts an OTLP/HTTP receiver through what the OTLP specification (1.11, "OTLP/HTTP"), HTTP/1.1 and
+// real SDKs demand of it, over sockets of its own.
+//
+// start runs a receiver that gives requests to sink as they came, takes at most maxBytes of each, as sent and
+// decompressed, and ends with its test; it returns the URL that /v1/traces is appended to.
+func Conformance(t *testing.T, start func(t *testing.T, sink otlp.Sink, maxBytes int) (baseURL string)) {
+	s := suite{start: start, build: &Builder{Name: "conformance"}}
+	t.Run("accepts", s.accepts)
+	t.Run("accepts squeezed", s.acceptsSqueezed)
+	t.Run("accepts real heads", s.acceptsHeads)
+	t.Run("accepts empty", s.acceptsEmpty)
+	t.Run("refuses heads", s.refusesHeads)
+	t.Run("refuses bodies", s.refusesBodies)
+	t.Run("limits", s.limits)
+	t.Run("bombs", s.bombs)
+	t.Run("sockets", s.sockets)
+	t.Run("sink errors", s.sinkErrors)
+	t.Run("sink panics", s.sinkPanics)
+	t.Run("overload", s.overload)
+}
+
+// suite is one run of Conformance.
+type suite struct {
+	start func(*testing.T, otlp.Sink, int) string
+	build *Builder
+}
+
+// confSink records what reaches it. Its answer, where set, says what Send returns; it is not changed once a
+// request is under way.
+type confSink struct {
+	answer func() error
+
+	mu  sync.Mutex
+	got []otlp.Payload
+}
+
+// Send keeps p.
+func (s *confSink) Send(_ context.Context, p otlp.Payload) error {
+	s.mu.Lock()
+	s.got = append(s.got, p)
+	s.mu.Unlock()
+	if s.answer != nil {
+		return s.answer()
+	}
+	return nil
+}
+
+// take is what came since the last take.
+func (s *confSink) take() []otlp.Payload {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	got := s.got
+	s.got = nil
+	return got
+}
+
+// target is a receiver under test.
+type target struct {
+	addr   string // host:port
+	prefix string // of every path
+	sink   *confSink
+}
+
+func (s suite) target(t *testing.T, maxBytes int) *target {
+	t.Helper()
+	sink := new(confSink)
+	base := s.start(t, sink, maxBytes)
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" || u.Port() == "" {
+		t.Fatalf("start returned %q: want http://host:port", base)
+	}
+	return &target{addr: u.Host, prefix: strings.TrimSuffix(u.Path, "/"), sink: sink}
+}
+
+// message is one export request as it is sent, and what the receiver must make of it.
+type message struct {
+	Built
+	coding otlp.Compression
+	sent   []byte // Body in this coding
+}
+
+func (s suite) message(sig otlp.Signal, enc otlp.Encoding, coding otlp.Compression, records int) message {
+	b := s.build.Build(sig, enc, records)
+	return message{b, coding, compress(coding, b.Body)}
+}
+
+// post is m as an HTTP request with a Content-Length, with further header lines.
+func (m message) post(lines ...string) rawRequest {
+	head := append([]string{"Content-Type: " + m.Encoding.ContentType()}, lines...)
+	if m.coding != otlp.None {
+		head = append(head, "Content-Encoding: "+m.coding.String())
+	}
+	return rawRequest{method: "POST", path: m.Signal.Path(), lines: head, body: m.sent}
+}
+
+// checkTaken checks that exactly these requests reached the sink, in any order, as they were sent.
+func (g *target) checkTaken(t *testing.T, want ...message) {
+	t.Helper()
+	got := g.sink.take()
+	if len(got) != len(want) {
+		t.Errorf("the sink got %d requests, want %d", len(got), len(want))
+	}
+	for _, m := range want {
+		if err := m.among(got); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// among finds m's payload in got and compares it with what was sent.
+func (m message) among(got []otlp.Payload) error {
+	for _, p := range got {
+		if !bytes.Equal(p.Body, m.sent) {
+			continue
+		}
+		if p.Signal != m.Signal || p.Encoding != m.Encoding || p.Compression != m.coding {
+			return fmt.Errorf("payload is %v, %v, %v; want %v, %v, %v", p.Signal, p.Encoding, p.Compression, m.Signal, m.Encoding, m.coding)
+		}
+		if p.Size != len(m.Body) || p.Records != len(m.IDs) {
+			return fmt.Errorf("payload has Size %d, Records %d; want %d, %d", p.Size, p.Records, len(m.Body), len(m.IDs))
+		}
+		if p.Received.IsZero() || p.Received.After(time.Now()) {
+			return fmt.Errorf("payload was received at %v", p.Received)
+		}
+		if cap(p.Body)-len(p.Body) > len(p.Body)/4+64 {
+			return fmt.Errorf("payload of %d bytes holds %d", len(p.Body), cap(p.Body))
+		}
+		return nil
+	}
+	return fmt.Errorf("no payload has the %d bytes that were sent", len(m.sent))
+}
+
+// compress writes body in a coding, as a client would.
+func compress(coding otlp.Compression, body []byte) []byte {
+	var out bytes.Buffer
+	switch coding {
+	case otlp.None:
+		return body
+	case otlp.Gzip:
+		z := gzip.NewWriter(&out)
+		z.Write(body)
+		z.Close()
+	case otlp.Deflate:
+		z := zlib.NewWriter(&out)
+		z.Write(body)
+		z.Close()
+	case otlp.Zstd:
+		z, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			panic("BUG: make a zstd writer: " + err.Error())
+		}
+		z.Write(body)
+		z.Flush() // or a short body's frame would announce its size
+		z.Close()
+	}
+	return out.Bytes()
+}

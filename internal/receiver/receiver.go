@@ -1,0 +1,173 @@
+// Package receiver is the OTLP/HTTP server: it reads export requests off the socket, refuses what no
+// backend would take, and gives the rest to an otlp.Sink exactly as it came.
+//
+// It works for SDKs that run in a sandbox which may be frozen between any two instructions, so no read, write or
+// idle time is bounded by the clock: a body that a freeze cut in half is completed after the thaw. It is
+// never too busy: it waits for memory, but answers neither 429 nor 503 on its own account, because an SDK
+// would hold the function's handler for seconds before it tried again.
+//
+// # Memory
+//
+// Bodies share Config.MaxBytes from before they are read until the Sink has taken them. The oldest
+// request may go over that share, because if every request waited for more, none would ever give any back.
+// So bodies never hold more than 2 × MaxBytes together. Besides them there is one body's working memory (one
+// at a time is decompressed, or joined from its segments): at most MaxBytes, and half as much again while it
+// grows. net/http's buffers, some 10 KiB a connection, and a copy of up to 16 KiB for each chunked body come on top.
+package receiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/otlp-relay/otlp-relay/internal/otlp"
+)
+
+// defaultMaxBytes is the limit that the OTLP specification recommends ("OTLP/HTTP Request").
+const defaultMaxBytes = 64 << 20
+
+// maxHeaderBytes bounds a request's head. SDKs send less than 1 KiB; a user's OTEL_EXPORTER_OTLP_HEADERS may add tokens.
+const maxHeaderBytes = 64 << 10
+
+// Config is what a Receiver needs.
+type Config struct {
+	// Sink takes every request that has at least one record. Its error becomes the answer.
+	Sink otlp.Sink
+
+	// MaxBytes is the most that one request may hold, as sent and after decompression, and the memory
+	// that all bodies being read share. 0 means 64 MiB.
+	MaxBytes int
+
+	// Now is the wall clock that Payload.Received is read from; nil means time.Now.
+	Now func() time.Time
+
+	// Begun is called when a request's headers were read, Ended when its answer was written to the
+	// socket. Both may be nil, run on the request's goroutine and must not block.
+	Begun, Ended func()
+}
+
+// A Receiver is an http.Handler that speaks OTLP/HTTP, and the server around it.
+type Receiver struct {
+	sink         otlp.Sink
+	maxBytes     int
+	now          func() time.Time
+	begun, ended func()
+
+	server http.Server
+	active atomic.Int64
+	idle   chan struct{} // capacity 1; holds a token after active went to 0
+
+	gate     gate
+	bench    bench
+	segments sync.Pool // of *[firstSegment]byte: the first segments of bodies, between requests
+
+	success [2]success // by otlp.Encoding; never written after New
+}
+
+// success is the answer to a request that was taken whole, made once.
+type success struct {
+	body        []byte
+	length      []string // of body, as a header's value
+	contentType []string
+}
+
+// New is a Receiver for c. It listens nowhere until Serve is called.
+func New(c Config) *Receiver {
+	r := &Receiver{
+		sink:     c.Sink,
+		maxBytes: c.MaxBytes,
+		now:      c.Now,
+		begun:    c.Begun,
+		ended:    c.Ended,
+		idle:     make(chan struct{}, 1),
+	}
+	if r.maxBytes <= 0 {
+		r.maxBytes = defaultMaxBytes
+	}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if r.begun == nil {
+		r.begun = func() {}
+	}
+	if r.ended == nil {
+		r.ended = func() {}
+	}
+	r.gate.limit = r.maxBytes
+	r.segments.New = func() any { return new([firstSegment]byte) }
+	for _, enc := range []otlp.Encoding{otlp.Protobuf, otlp.JSON} {
+		body := otlp.AppendResponse(nil, enc, otlp.Traces, nil) // without partial_success all signals' are alike
+		r.success[enc] = success{body, []string{strconv.Itoa(len(body))}, []string{enc.ContentType()}}
+	}
+	// No ReadTimeout, WriteTimeout or IdleTimeout: see the package's comment.
+	r.server = http.Server{
+		Handler:        r,
+		MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog:       log.New(io.Discard, "", 0),
+	}
+	return r
+}
+
+// Serve answers the connections of l until Shutdown or Close, and then returns nil; it closes l. It may be
+// called for several listeners at once.
+func (r *Receiver) Serve(l net.Listener) error {
+	if err := r.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve OTLP/HTTP on %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown closes the listeners, waits until every request that has begun is answered, and closes all connections.
+// When ctx ends first it returns ctx's cause and leaves the rest to Close.
+//
+// http.Server.Shutdown alone would wait five seconds for a connection that never sent a byte.
+func (r *Receiver) Shutdown(ctx context.Context) error {
+	atOnce, cancel := context.WithCancel(ctx)
+	cancel()
+	r.server.Shutdown(atOnce) // closes listeners and idle connections; does not wait, as its context has ended
+	for r.active.Load() > 0 {
+		select {
+		case <-r.idle:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %d OTLP/HTTP requests: %w", r.Active(), context.Cause(ctx))
+		}
+	}
+	r.markIdle() // for another Shutdown that waits as well
+	return r.Close()
+}
+
+// Close closes the listeners and every connection at once; requests that wait for memory give up.
+func (r *Receiver) Close() error {
+	r.gate.close()
+	return r.server.Close()
+}
+
+// Active is the number of requests whose headers were read and whose answer is not yet written to the socket.
+func (r *Receiver) Active() int { return int(r.active.Load()) }
+
+func (r *Receiver) begin() {
+	r.active.Add(1)
+	r.begun()
+}
+
+func (r *Receiver) end() {
+	if r.active.Add(-1) == 0 {
+		r.markIdle()
+	}
+	r.ended()
+}
+
+func (r *Receiver) markIdle() {
+	select {
+	case r.idle <- struct{}{}:
+	default:
+	}
+}
