@@ -54,8 +54,9 @@ type Flusher struct {
 // drain is the state of one signal's goroutine, guarded by Flusher.mu.
 type drain struct {
 	running bool
-	upto    buffer.Mark // how far it goes
-	err     error       // what ended the last one; nil where it sent everything
+	upto    buffer.Mark             // how far it goes
+	recall  context.CancelCauseFunc // ends it
+	err     error                   // what ended the last one; nil where it sent everything
 }
 
 // New makes a Flusher whose exports live until ctx ends or Stop.
@@ -79,8 +80,9 @@ func (f *Flusher) Start(upto buffer.Mark) {
 		if !f.cfg.Queue.Has(sig, upto) || !f.ready(sig) {
 			continue
 		}
-		*d = drain{running: true, upto: upto}
-		go f.run(sig)
+		ctx, recall := context.WithCancelCause(f.ctx)
+		*d = drain{running: true, upto: upto, recall: recall}
+		go f.run(ctx, sig)
 	}
 }
 
@@ -94,6 +96,17 @@ func (f *Flusher) Busy(sig otlp.Signal) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.drains[sig].running
+}
+
+// Recall returns what ends the signal's present export: what it has in its hands is queued again. It is nil
+// where nothing is being exported.
+func (f *Flusher) Recall(sig otlp.Signal) context.CancelCauseFunc {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.drains[sig].running {
+		return nil
+	}
+	return f.drains[sig].recall
 }
 
 // Flush exports everything queued and waits until that is done, has failed, or ctx ends. Its result is nil
@@ -151,12 +164,12 @@ func (f *Flusher) Stop(cause error) {
 }
 
 // run is the goroutine of one signal.
-func (f *Flusher) run(sig otlp.Signal) {
+func (f *Flusher) run(ctx context.Context, sig otlp.Signal) {
 	for {
 		f.mu.Lock()
 		upto := f.drains[sig].upto
 		f.mu.Unlock()
-		err := f.drain(sig, upto)
+		err := f.drain(ctx, sig, upto)
 		if f.finished(sig, err) {
 			return
 		}
@@ -171,6 +184,7 @@ func (f *Flusher) finished(sig otlp.Signal, err error) bool {
 		f.mu.Unlock()
 		return false
 	}
+	d.recall(nil)
 	d.running, d.err = false, err
 	close(f.changed)
 	f.changed = make(chan struct{})
@@ -183,7 +197,7 @@ func (f *Flusher) finished(sig otlp.Signal, err error) bool {
 
 // drain sends what is queued of a signal, batch by batch, until nothing up to mark is left or the destination
 // fails. It is the synchronous core: everything above only decides when it runs.
-func (f *Flusher) drain(sig otlp.Signal, upto buffer.Mark) error {
+func (f *Flusher) drain(ctx context.Context, sig otlp.Signal, upto buffer.Mark) error {
 	r := &f.cfg.Routes[sig]
 	limit := r.MaxBytes
 	if r.BatchBytes > 0 {
@@ -194,7 +208,7 @@ func (f *Flusher) drain(sig otlp.Signal, upto buffer.Mark) error {
 		if batch == nil {
 			return nil
 		}
-		rest, err := f.guarded(sig, batch)
+		rest, err := f.guarded(ctx, sig, batch)
 		f.cfg.Queue.Restore(rest)
 		if err != nil {
 			return err
@@ -204,7 +218,7 @@ func (f *Flusher) drain(sig otlp.Signal, upto buffer.Mark) error {
 
 // guarded delivers a batch and survives a bug on the way: what was in its hands is counted, and the function
 // runs on.
-func (f *Flusher) guarded(sig otlp.Signal, batch []buffer.Item) (rest []buffer.Item, err error) {
+func (f *Flusher) guarded(ctx context.Context, sig otlp.Signal, batch []buffer.Item) (rest []buffer.Item, err error) {
 	s := sending{f: f, route: &f.cfg.Routes[sig], sig: sig}
 	defer func() {
 		if v := recover(); v != nil {
@@ -213,5 +227,5 @@ func (f *Flusher) guarded(sig otlp.Signal, batch []buffer.Item) (rest []buffer.I
 			rest = nil
 		}
 	}()
-	return s.deliver(f.ctx, batch)
+	return s.deliver(ctx, batch)
 }

@@ -289,6 +289,33 @@ func TestStopGivesBackWhatIsInFlight(t *testing.T) {
 	})
 }
 
+func TestRecallEndsThePresentExportOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sent := 0
+		r := newRig(t, func(ctx context.Context, _ otlp.Payload) error {
+			if sent++; sent > 1 {
+				return nil
+			}
+			<-ctx.Done()
+			return &otlp.Error{Retryable: true, Err: context.Cause(ctx)}
+		}, nil)
+		if r.Recall(otlp.Traces) != nil {
+			t.Error("something to recall where nothing is exported")
+		}
+		r.put(otlp.Traces, "a", "b")
+		r.Start(buffer.Everything)
+		recall := r.Recall(otlp.Traces)
+		over := errors.New("over")
+		recall(over)
+		if err := r.Flush(t.Context()); !errors.Is(err, over) {
+			t.Errorf("Flush after a recall: %v, want its cause", err)
+		}
+		if err := r.Flush(t.Context()); err != nil || r.counts.records != 2 {
+			t.Errorf("%v, %d records delivered; want both by the second export", err, r.counts.records)
+		}
+	})
+}
+
 // TestEveryByteIsAccountedFor sends random payloads to a sink that answers at random, and adds up.
 func TestEveryByteIsAccountedFor(t *testing.T) {
 	for seed := range uint64(300) {

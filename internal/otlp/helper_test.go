@@ -14,6 +14,7 @@ import (
 	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	profilespb "go.opentelemetry.io/proto/slim/otlp/profiles/v1development"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -107,7 +108,9 @@ func fill(r *rand.Rand, m protoreflect.Message, width, depth int) {
 	}
 }
 
-func randomValue(r *rand.Rand, f protoreflect.FieldDescriptor, zero func() protoreflect.Value, width, depth int) protoreflect.Value {
+func randomValue(
+	r *rand.Rand, f protoreflect.FieldDescriptor, zero func() protoreflect.Value, width, depth int,
+) protoreflect.Value {
 	switch f.Kind() {
 	case protoreflect.MessageKind:
 		v := zero()
@@ -144,6 +147,46 @@ func randomRequest(t testing.TB, r *rand.Rand, sig Signal, width int) []byte {
 		t.Fatal(err)
 	}
 	return body
+}
+
+// randomJSON is a random request in JSON, in its shortest form, with members that OTLP does not know.
+func randomJSON(t testing.TB, r *rand.Rand, sig Signal, width int) []byte {
+	m := newRequest(sig)
+	if err := proto.Unmarshal(randomRequest(t, r, sig, width), m); err != nil {
+		t.Fatal(err)
+	}
+	body, err := protojson.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := decodeJSON(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var extend func(v any)
+	extend = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for _, child := range v {
+				extend(child)
+			}
+			if r.IntN(4) == 0 {
+				v["unknown"] = []any{"}", json.Number("1e+308"), nil}
+			}
+		case []any:
+			for _, child := range v {
+				extend(child)
+			}
+		}
+	}
+	extend(v)
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.TrimSpace(out.Bytes())
 }
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }

@@ -217,8 +217,8 @@ func (s *jsonScan) skipString() bool {
 	start, ascii := s.pos, true
 	for s.pos < len(s.b) {
 		if rest := s.b[s.pos:]; len(rest) >= 8 {
-			if n := plainBytes(binary.LittleEndian.Uint64(rest)); n > 0 {
-				s.pos += n
+			n := plainBytes(binary.LittleEndian.Uint64(rest))
+			if s.pos += n; n == 8 {
 				continue
 			}
 		}

@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -107,7 +108,7 @@ func jsonInt(raw []byte) (n int64, ok bool) {
 		return n, true
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || f != float64(int64(f)) {
+	if err != nil || math.Abs(f) >= 1<<63 || f != math.Trunc(f) {
 		return 0, false
 	}
 	return int64(f), true

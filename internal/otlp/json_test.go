@@ -21,7 +21,8 @@ func TestValidateJSON(t *testing.T) {
 		{"null lists", Traces, `{"resourceSpans":null}`, 0, ""},
 		{"null below", Logs, `{"resourceLogs":[{"scopeLogs":null},{"scopeLogs":[{"logRecords":null}]}]}`, 0, ""},
 		{"spans", Traces, `{"resourceSpans":[{"scopeSpans":[{"spans":[{},{}]},{"spans":[{}]}]},{"scopeSpans":[]}]}`, 3, ""},
-		{"keys in any order, pretty", Traces, "{\n\t\"resourceSpans\" : [ {\r\n \"scopeSpans\":[ { \"spans\" : [ { \"name\" : \"a\" } ] , \"scope\":{} } ] , \"resource\" : {} } ] }", 1, ""},
+		{"keys in any order, pretty", Traces, "{\n\t\"resourceSpans\" : [ {\r\n \"scopeSpans\":[ { \"spans\" : [ { " +
+			"\"name\" : \"a\" } ] , \"scope\":{} } ] , \"resource\" : {} } ] }", 1, ""},
 		{"escaped names", Traces, `{"resource\u0053pans":[{"\u0073copeSpans":[{"span\u0073":[{}]}]}]}`, 1, ""},
 		{"escapes in other names", Traces, `{"resource\"Spans":[],"\ud83d\ude00":1,"\/":2}`, 0, ""},
 		{"names as in protobuf are unknown", Traces, `{"resource_spans":[{"scope_spans":7}]}`, 0, ""},
@@ -36,7 +37,7 @@ func TestValidateJSON(t *testing.T) {
 		{"as deep as can be", Traces, nest(maxJSONDepth), 0, ""},
 
 		{"too deep", Traces, nest(maxJSONDepth + 1), 0, "nested too deeply at byte 204"},
-		{"nothing", Traces, ``, 0, "an empty body is no JSON"},
+		{"nothing", Traces, ``, 0, "request: unexpected end at byte 0"},
 		{"white space", Traces, ` `, 0, "unexpected end"},
 		{"array", Traces, `[]`, 0, "request: expected an object at byte 0"},
 		{"null", Traces, `null`, 0, "expected an object"},

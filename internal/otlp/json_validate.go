@@ -1,9 +1,6 @@
 package otlp
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // jsonLevel is one level of a request's JSON: an object of which some members lead to the records.
 type jsonLevel struct {
@@ -122,5 +119,3 @@ func (l *jsonLevel) child(name []byte) int {
 	}
 	return -1
 }
-
-var errEmptyJSON = errors.New("request: an empty body is no JSON")

@@ -55,8 +55,8 @@ func BenchmarkCompress(b *testing.B) {
 		}{{"1x10spans", 1}, {"50x10spans", 50}} {
 			b.Run(to.String()+"/"+size.name, func(b *testing.B) {
 				var body []byte
-				for range size.requests {
-					body = append(body, benchBody(b, Protobuf, 10)...)
+				for i := range size.requests {
+					body = append(body, marshalBench(b, benchRequest(10*i, 10))...)
 				}
 				var c Compressor
 				var out []byte

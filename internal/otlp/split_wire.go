@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"iter"
 	"math/bits"
+	"slices"
 )
 
 // wireLevel is one level of messages that enclose a signal's records.
@@ -72,9 +73,9 @@ func (f *wireForm) data(level int, element []byte) iter.Seq[[]byte] {
 		case r.wire != wireBytes || r.num > maxField || schema[metric][r.num].is != nestedData:
 			f.rest[level] = append(f.rest[level], r.whole...)
 		case r.num == f.field[level]:
-			data = append(data[:len(data):len(data)], r.content...)
+			data = append(data, r.content...)
 		default:
-			data, f.field[level] = r.content, r.num
+			data, f.field[level] = slices.Clip(r.content), r.num
 		}
 	}
 	return func(yield func([]byte) bool) {

@@ -32,7 +32,7 @@ const (
 const (
 	faultNumber    = "bad number of"
 	faultTruncated = "truncated"
-	faultVarint    = "overlong varint in"
+	faultVarint    = "bad varint in"
 	faultWireType  = "bad wire type of"
 	faultGroup     = "unmatched group in"
 	faultUTF8      = "invalid UTF-8 in"
@@ -49,7 +49,7 @@ type wireScan struct {
 
 	// The open Metric: the records before it and the number of its oneof's field.
 	metricBefore int
-	metricField  uint64
+	metricField  uint8
 }
 
 // frame is a message that lies open around the current one: where it ends, what it is, and the field of it
@@ -72,8 +72,7 @@ func scanMessage(b []byte, top message) (records int, err error) {
 
 // run is a loop, not a recursion, and reads varints of one byte itself: calls would cost a third of the time.
 func (s *wireScan) run(of message) error {
-	b, pos, end := s.b, 0, len(s.b)
-	fields := &schema[of]
+	b, pos, end, fields := s.b, 0, len(s.b), &schema[of]
 	for {
 		for pos == end {
 			if s.depth == 0 {
@@ -99,44 +98,53 @@ func (s *wireScan) run(of message) error {
 			}
 			continue
 		}
-		size, value := readSize(b[:end], value)
-		if value < 0 {
+		size := uint64(0x80)
+		if value < end {
+			size = uint64(b[value])
+		}
+		if value++; size >= 0x80 {
+			size, value = readVarint(b[:end], value-1)
+		}
+		if value < 0 || size > uint64(end-value) {
 			return s.malformed(faultTruncated, num, start)
 		}
-		pos = value
 		var f field
 		if num <= maxField {
 			f = fields[num]
 		}
-		if f.is < nested {
-			if fault := checkBytes(b[pos:pos+size], f.is); fault != "" {
-				return s.malformed(fault, num, start)
+		if pos = value + int(size); f.is == text {
+			if !validUTF8(b[value:pos]) {
+				return s.malformed(faultUTF8, num, start)
 			}
-			pos += size
+			continue
+		}
+		if f.is < nested {
+			if !validPacked(b[value:pos], f.is) {
+				return s.malformed(faultPacked, num, start)
+			}
 			continue
 		}
 		if s.depth == maxDepth-1 {
 			return s.malformed(faultDepth, num, start)
 		}
-		s.open[s.depth] = frame{end: end, of: of, field: uint8(num)}
-		s.depth++
-		s.count(f.is, num)
-		of, end = f.of, pos+size
-		fields = &schema[of]
+		s.enter(frame{end: end, of: of, field: uint8(num)}, f.is)
+		end, pos, of, fields = pos, value, f.of, &schema[f.of]
 	}
 }
 
-// count takes note of a nested message's beginning. Where a Metric holds its oneof more than once, what
+// enter takes note of a nested message's beginning. Where a Metric holds its oneof more than once, what
 // decoding leaves is counted: data of the same kind is merged, data of another kind takes its place.
-func (s *wireScan) count(is kind, num uint64) {
+func (s *wireScan) enter(around frame, is kind) {
+	s.open[s.depth] = around
+	s.depth++
 	switch is {
 	case nestedRecord:
 		s.records++
 	case nestedMetric:
 		s.metricBefore, s.metricField = s.records, 0
 	case nestedData:
-		if s.metricField != num {
-			s.records, s.metricField = s.metricBefore, num
+		if s.metricField != around.field {
+			s.records, s.metricField = s.metricBefore, around.field
 		}
 	}
 }
@@ -164,25 +172,19 @@ func (s *wireScan) malformed(what string, num uint64, at int) error {
 // maxPath is how many names of a path an error shows.
 const maxPath = 12
 
-// checkBytes checks a length-delimited field that holds no message.
-func checkBytes(v []byte, is kind) (fault string) {
+// validPacked checks a length-delimited value that is neither a message nor a string.
+func validPacked(v []byte, is kind) bool {
 	switch is {
-	case text:
-		if !validUTF8(v) {
-			return faultUTF8
-		}
 	case packedFixed64:
-		if len(v)%8 != 0 {
-			return faultPacked
-		}
+		return len(v)%8 == 0
 	case packedVarint:
 		for pos := 0; pos < len(v); {
 			if _, pos = readVarint(v, pos); pos < 0 {
-				return faultPacked
+				return false
 			}
 		}
 	}
-	return ""
+	return true
 }
 
 // skipValue is where the value of a field ends whose tag ended at pos. Groups may nest levels deep in it.
@@ -240,23 +242,6 @@ func skipGroup(b []byte, pos int, num uint64, levels int) (next int, fault strin
 	return -1, faultGroup
 }
 
-// readSize reads the size at pos of a length-delimited value, and says where that begins: -1 where it is cut.
-func readSize(b []byte, pos int) (size, value int) {
-	if pos < len(b) && b[pos] < 0x80 {
-		size, pos = int(b[pos]), pos+1
-	} else {
-		n, next := readVarint(b, pos)
-		if next < 0 || n > uint64(len(b)) {
-			return 0, -1
-		}
-		size, pos = int(n), next
-	}
-	if size > len(b)-pos {
-		return 0, -1
-	}
-	return size, pos
-}
-
 // readVarint reads the varint at pos and says where it ends: -1 where it has no end or passes 64 bits.
 func readVarint(b []byte, pos int) (v uint64, next int) {
 	if pos < len(b) {
@@ -267,7 +252,8 @@ func readVarint(b []byte, pos int) (v uint64, next int) {
 	return readLongVarint(b, pos)
 }
 
-// readLongVarint is not inlined, so that readVarint is.
+// readLongVarint is kept a call of its own: with it inside, readVarint is slower on the single bytes that
+// nearly all varints are.
 //
 //go:noinline
 func readLongVarint(b []byte, pos int) (v uint64, next int) {

@@ -143,7 +143,7 @@ func TestValidateProtobuf(t *testing.T) {
 		{"end of no group", Traces, []byte("\x0c"), 0, "unmatched group in field 1"},
 		{"group without end", Traces, []byte("\x3b\x08\x01"), 0, "unmatched group in field 7"},
 		{"group ended by another", Traces, []byte("\x3b\x44"), 0, "unmatched group in field 7"},
-		{"varint of 65 bits", Traces, []byte("\x38\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"), 0, "overlong varint in field 7"},
+		{"varint of 65 bits", Traces, []byte("\x38\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"), 0, "bad varint in field 7"},
 		{"fixed64 cut", Traces, within([]byte("\x08\x01\x39abcdefg"), 1, 2, 2), 0,
 			"resource_spans.scope_spans.spans: truncated field 7 at byte 8"},
 		{"fixed32 cut", Traces, []byte("\x3dabc"), 0, "truncated field 7"},
@@ -187,7 +187,7 @@ func checkAgainstOfficial(t *testing.T, sig Signal, body []byte) {
 }
 
 func TestValidateRandomProtobuf(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(40) {
 		r := newRand(seed)
 		for _, sig := range allSignals {
 			body := randomRequest(t, r, sig, 3)
@@ -196,7 +196,7 @@ func TestValidateRandomProtobuf(t *testing.T) {
 				continue
 			}
 			checkAgainstOfficial(t, sig, body[:r.IntN(len(body))])
-			for range 20 {
+			for range 10 {
 				body[r.IntN(len(body))] ^= 1 << r.IntN(8)
 				checkAgainstOfficial(t, sig, body)
 			}

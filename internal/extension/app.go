@@ -1,0 +1,227 @@
+// Package extension is the otlp-relay Lambda extension as an importable app: configuration, wiring, the one
+// select loop and the ledger.
+package extension
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/otlp-relay/otlp-relay/internal/buffer"
+	"github.com/otlp-relay/otlp-relay/internal/flush"
+	"github.com/otlp-relay/otlp-relay/internal/lambdaapi"
+	"github.com/otlp-relay/otlp-relay/internal/otlp"
+	"github.com/otlp-relay/otlp-relay/internal/receiver"
+	"github.com/otlp-relay/otlp-relay/internal/tune"
+)
+
+// Version is the extension's own, as it shows in the log and in the User-Agent.
+const Version = "0.1.0"
+
+// app is the extension put together.
+type app struct {
+	cfg       Config
+	log       *slog.Logger
+	settings  tune.Settings
+	ledger    ledger
+	queue     *buffer.Queue
+	receiver  *receiver.Receiver
+	api       *lambdaapi.Client
+	flusher   *flush.Flusher
+	breakers  [otlp.SignalCount]breaker
+	collector tune.Collector
+	now       func() time.Time // wall clock
+	active    func() int       // requests of the function's SDK that are begun and not answered
+
+	wake  chan struct{}
+	done  chan string
+	heard atomic.Bool
+
+	ending atomic.Bool // SHUTDOWN has come
+}
+
+// Run is the extension's life: from its start to the end of SHUTDOWN. It returns an error only where the
+// environment cannot be initialised with it anyway: when the Extensions API refuses it. Everything else
+// degrades: a mistake about telemetry must never fail the user's function. Logs go to out.
+func Run(ctx context.Context, cfg Config, out io.Writer) error {
+	a := newApp(cfg, out)
+	a.listen()
+	if err := a.register(ctx); err != nil {
+		a.log.Error("cannot register with the Extensions API", "error", err)
+		return err
+	}
+	subscribed := a.subscribe(ctx)
+	a.connect(ctx)
+	a.announce()
+	ev, err := a.loop(subscribed).runSafely(ctx)
+	if err != nil {
+		return err
+	}
+	a.shutdown(ctx, ev)
+	_ = a.receiver.Close()
+	a.settle()
+	return nil
+}
+
+func newApp(cfg Config, out io.Writer) *app {
+	a := &app{
+		cfg:      cfg,
+		log:      newLogger(out, cfg.LogLevel, cfg.LogJSON),
+		settings: tune.For(cfg.MemoryMB, cfg.BufferBytes),
+		api:      lambdaapi.NewClient(cfg.RuntimeAPI),
+		now:      wallNow,
+		wake:     make(chan struct{}, 1),
+		done:     make(chan string, 16),
+	}
+	a.settings.Apply()
+	items := cfg.BufferItems
+	if items <= 0 {
+		items = a.settings.BufferBytes / bytesPerItem
+	}
+	a.queue = buffer.New(buffer.Limits{Bytes: a.settings.BufferBytes, Records: items}, func(it buffer.Item) {
+		a.ledger.drop(it.Signal, otlp.DroppedQueueFull, it.Records, it.Accounted, nil)
+	})
+	a.receiver = receiver.New(receiver.Config{
+		Sink:     (*intake)(a),
+		MaxBytes: min(a.settings.BufferBytes, maxRequestBytes),
+		Ended:    a.notify,
+	})
+	a.active = a.receiver.Active
+	return a
+}
+
+// notify wakes the loop.
+func (a *app) notify() {
+	select {
+	case a.wake <- struct{}{}:
+	default: // it has not looked since the last time
+	}
+}
+
+// intake is the Sink behind the receiver: it counts a payload and queues it.
+type intake app
+
+// Send takes p into memory; it never fails and waits for nothing.
+func (in *intake) Send(ctx context.Context, p otlp.Payload) error {
+	in.ledger.accept(p)
+	if err := in.cfg.Destinations[p.Signal].Err; err != nil {
+		in.ledger.drop(p.Signal, otlp.DroppedMisconfigured, p.Records, p.Size, err)
+		return nil
+	}
+	return in.queue.Send(ctx, p)
+}
+
+// listen opens the OTLP listeners. A port in use disables that listener only.
+func (a *app) listen() {
+	for _, addr := range listenAddrs(a.cfg.HTTPAddr) {
+		l, err := receiver.Listen(addr)
+		if err != nil {
+			if !strings.HasPrefix(addr, "[::1]") { // an environment without IPv6 is no fault
+				a.log.Error("cannot listen for OTLP/HTTP: set OTLP_RELAY_HTTP_ADDR to a free address", "address", addr, "error", err)
+			}
+			continue
+		}
+		go func() {
+			if err := a.receiver.Serve(l); err != nil {
+				a.log.Error("OTLP/HTTP listener stopped", "address", addr, "error", err)
+			}
+		}()
+	}
+}
+
+// listenAddrs is addr, and its like on [::1] where addr is the IPv4 loopback: SDKs are told "localhost", and
+// which address that is depends on their resolver.
+func listenAddrs(addr string) []string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host != "127.0.0.1" && host != "localhost" {
+		return []string{addr}
+	}
+	return []string{net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("::1", port)}
+}
+
+// register tells Lambda that the extension is there. It tries for 1 s: init hangs until it succeeds.
+func (a *app) register(ctx context.Context) error {
+	events := []string{"INVOKE", "SHUTDOWN"}
+	if a.cfg.ManagedInstances() {
+		events = events[1:]
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for {
+		_, err := a.api.Register(ctx, a.cfg.Name, events)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("register as %q: %w", a.cfg.Name, err)
+		}
+	}
+}
+
+// loop puts the select loop together.
+func (a *app) loop(subscribed bool) *loop {
+	mode := a.cfg.Flush
+	if a.cfg.ManagedInstances() {
+		mode = flush.Interval // there is no INVOKE to do anything at, and no freeze to fear
+	}
+	return &loop{
+		log:      a.log,
+		now:      a.now,
+		next:     a.api.Next,
+		active:   a.active,
+		collect:  a.collector.Collect,
+		queue:    a.queue,
+		flusher:  a.flusher,
+		breakers: a.breakers,
+		ledger:   &a.ledger,
+		policy: flush.Policy{
+			Mode:      mode,
+			Interval:  a.cfg.FlushInterval,
+			HighWater: a.settings.BufferBytes / 2,
+		},
+		timeout:    a.cfg.FlushTimeout,
+		done:       a.done,
+		heard:      a.heard.Load,
+		wake:       a.wake,
+		subscribed: subscribed,
+	}
+}
+
+// wallNow is the wall time without Go's monotonic reading: what is measured with it may span a freeze, in
+// which the monotonic clock may stand still.
+func wallNow() time.Time { return time.Now().Round(0) }
+
+// runSafely is run, and survives a bug in it: then the extension only keeps calling Next, so that the
+// function goes on.
+func (l *loop) runSafely(ctx context.Context) (ev lambdaapi.Event, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.log.Error("BUG: the extension's loop panicked; telemetry now leaves at shutdown only", "panic", v)
+			ev, err = l.idle(ctx)
+		}
+	}()
+	return l.run(ctx)
+}
+
+// idle calls Next until SHUTDOWN.
+func (l *loop) idle(ctx context.Context) (lambdaapi.Event, error) {
+	for {
+		ev, err := l.next(ctx)
+		switch {
+		case err == nil && ev.Type == lambdaapi.Shutdown:
+			return ev, nil
+		case ctx.Err() != nil:
+			return ev, errors.Join(context.Cause(ctx), err)
+		case err != nil:
+			time.Sleep(time.Second)
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package extension
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/otlp-relay/otlp-relay/internal/export"
+	"github.com/otlp-relay/otlp-relay/internal/flush"
+	"github.com/otlp-relay/otlp-relay/internal/lambdaapi"
+	"github.com/otlp-relay/otlp-relay/internal/otlp"
+)
+
+// maxHTTPBytes is the most an OTLP/HTTP request may hold, uncompressed: several backends take no more.
+const maxHTTPBytes = 20 << 20
+
+// connect makes the route of every signal that has a destination. Nothing here touches the network; a
+// destination that cannot be made degrades its signal.
+func (a *app) connect(ctx context.Context) {
+	cfg := flush.Config{Queue: a.queue, Recorder: (*recorder)(a), Changed: a.notify}
+	for _, sig := range otlp.Signals() {
+		d := &a.cfg.Destinations[sig]
+		if d.Err != nil {
+			continue
+		}
+		b, err := a.exporter(sig, d)
+		if err != nil {
+			d.Err = err
+			continue
+		}
+		a.breakers[sig] = b
+		cfg.Routes[sig] = flush.Route{
+			Sink:        b,
+			Compression: d.Compression,
+			MaxBytes:    maxHTTPBytes,
+			// All four signals together have no more in flight than the queue may hold.
+			BatchBytes: a.settings.BufferBytes / otlp.SignalCount,
+			Ready:      b.Ready,
+		}
+	}
+	a.flusher = flush.New(ctx, cfg)
+}
+
+// exporter is the chain of Sinks to a destination: breaker, retry, client.
+func (a *app) exporter(sig otlp.Signal, d *Destination) (*export.Breaker, error) {
+	tlsConfig, err := export.LoadTLS(d.Certificate, d.ClientCert, d.ClientKey)
+	if err != nil {
+		return nil, err
+	}
+	client, err := export.NewHTTP(export.HTTPConfig{
+		URL:       d.URL,
+		Header:    d.Header,
+		TLS:       tlsConfig,
+		Timeout:   d.Timeout,
+		UserAgent: "otlp-relay/" + Version,
+		Proxy:     func(u *url.URL) (*url.URL, error) { return http.ProxyFromEnvironment(&http.Request{URL: u}) },
+		Warn:      a.backendWarning(sig),
+		Now:       a.now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	retry := export.NewRetry(client, export.RetryConfig{Budget: a.cfg.FlushTimeout})
+	b := export.NewBreaker(retry, client, a.now)
+	b.OnChange = a.breakerLog(sig, d.URL.Host)
+	return b, nil
+}
+
+// backendWarning logs what a backend says beside a success, each text once in a row.
+func (a *app) backendWarning(sig otlp.Signal) func(string) {
+	last := "" // only the signal's one export at a time calls
+	return func(text string) {
+		if text != last {
+			last = text
+			a.log.Warn("the backend took the data with a warning", "signal", sig.String(), "warning", text)
+		}
+	}
+}
+
+// breakerLog logs a destination's changes of state, and nothing in between. At SHUTDOWN a breaker is closed
+// only to try once more, which is no news of the backend.
+func (a *app) breakerLog(sig otlp.Signal, host string) func(open bool, cause error) {
+	log := a.log.With("signal", sig.String(), "host", host)
+	return func(open bool, cause error) {
+		switch {
+		case a.ending.Load():
+		case open:
+			log.Warn("backend out of order: data stays queued, invocations are not held", "error", cause)
+		default:
+			log.Info("backend works again")
+		}
+	}
+}
+
+// recorder writes what the flush reports into the ledger.
+type recorder app
+
+// Delivered counts what the backend took.
+func (r *recorder) Delivered(sig otlp.Signal, records, bytes int) {
+	r.ledger.deliver(sig, records, bytes)
+}
+
+// Dropped counts what is lost for good.
+func (r *recorder) Dropped(sig otlp.Signal, why otlp.Reason, records, bytes int, cause error) {
+	r.ledger.drop(sig, why, records, bytes, cause)
+}
+
+// telemetryBatch is the subscription's least maxBytes; with it a batch costs the platform the least memory.
+const telemetryBatch = 262144
+
+// subscribe asks for platform events. It says whether runtimeDone events can be expected; where they cannot,
+// the extension carries on without.
+func (a *app) subscribe(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	l, err := lambdaapi.ListenTelemetry("", telemetryBatch, a.telemetryEvent)
+	if err != nil {
+		a.log.Warn("cannot listen for the Telemetry API: invocations are not held for runtimeDone", "error", err)
+		return false
+	}
+	schema := "2022-12-13"
+	if a.cfg.ManagedInstances() {
+		schema = "2025-01-29" // the only one taken there
+	}
+	err = a.api.Subscribe(ctx, lambdaapi.Subscription{
+		SchemaVersion: schema, Types: []string{"platform"},
+		MaxItems: 1000, MaxBytes: telemetryBatch, Timeout: 25 * time.Millisecond, URI: l.URI(),
+	})
+	switch {
+	case err == nil:
+		return !a.cfg.ManagedInstances() // which never sends it
+	case errors.Is(err, lambdaapi.ErrTelemetryUnsupported):
+		a.log.Info("no Telemetry API here (a local emulator): invocations are not held for runtimeDone")
+	default:
+		a.log.Warn("the Telemetry API refused the subscription: invocations are not held for runtimeDone", "error", err)
+	}
+	l.Close()
+	return false
+}
+
+// telemetryEvent passes runtimeDone on to the loop; all else only tells that the subscription works.
+func (a *app) telemetryEvent(ev lambdaapi.PlatformEvent) {
+	a.heard.Store(true)
+	if ev.Type != "platform.runtimeDone" {
+		return
+	}
+	select {
+	case a.done <- ev.RequestID:
+	default: // the loop has ended, or is far behind: it waits no longer than its budget
+	}
+}
+
+// announce logs the one line at start, and a line for each mistake in the configuration.
+func (a *app) announce() {
+	for _, w := range a.cfg.Warnings {
+		a.log.Warn(w)
+	}
+	said := map[string]bool{}
+	for _, sig := range otlp.Signals() {
+		if err := a.cfg.Destinations[sig].Err; err != nil && !said[err.Error()] {
+			said[err.Error()] = true
+			a.log.Error("degraded: telemetry is accepted and dropped", "signal", a.signalsWith(err), "error", err)
+		}
+	}
+	mode := a.cfg.Flush.String()
+	if a.cfg.ManagedInstances() {
+		mode = flush.Interval.String()
+	}
+	a.log.Info("started", "version", Version, "flush", mode, "backend", a.backends(),
+		"buffer", a.settings.BufferBytes, "vcpus", fmt.Sprintf("%.2f", a.settings.VCPUs))
+}
+
+// signalsWith is the signals that share a mistake.
+func (a *app) signalsWith(err error) (names []string) {
+	for _, sig := range otlp.Signals() {
+		if e := a.cfg.Destinations[sig].Err; e != nil && e.Error() == err.Error() {
+			names = append(names, sig.String())
+		}
+	}
+	return names
+}
+
+// backends is the hosts that telemetry goes to, without repetition.
+func (a *app) backends() (hosts []string) {
+	seen := map[string]bool{}
+	for _, d := range a.cfg.Destinations {
+		if d.Err == nil && !seen[d.URL.Host] {
+			seen[d.URL.Host] = true
+			hosts = append(hosts, d.URL.Host)
+		}
+	}
+	return hosts
+}

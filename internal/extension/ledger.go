@@ -1,0 +1,127 @@
+package extension
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/otlp-relay/otlp-relay/internal/otlp"
+)
+
+// amount is a number of records and the accepted bytes they came in, uncompressed.
+type amount struct{ records, bytes int64 }
+
+func (a *amount) add(records, bytes int) {
+	a.records += int64(records)
+	a.bytes += int64(bytes)
+}
+
+func (a amount) attr(name string) slog.Attr {
+	return slog.Group(name, "records", a.records, "bytes", a.bytes)
+}
+
+// loss is what one reason has cost a signal.
+type loss struct {
+	amount
+	cause    error // of the last drop; nil where the reason says it all
+	reported int64 // records, when it was last logged
+}
+
+// entry is one signal's account.
+type entry struct {
+	accepted, delivered amount
+	dropped             map[otlp.Reason]*loss
+}
+
+// ledger counts every record's fate. Its invariant is
+//
+//	accepted = delivered + queued + Σ dropped{reason}
+//
+// in records and bytes, per signal. It is safe for concurrent use.
+type ledger struct {
+	mu      sync.Mutex
+	entries [otlp.SignalCount]entry
+}
+
+func (l *ledger) accept(p otlp.Payload) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries[p.Signal].accepted.add(p.Records, p.Size)
+}
+
+// deliver counts records that the backend took.
+func (l *ledger) deliver(sig otlp.Signal, records, bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries[sig].delivered.add(records, bytes)
+}
+
+// drop counts lost records. cause is the error behind the loss, or nil.
+func (l *ledger) drop(sig otlp.Signal, why otlp.Reason, records, bytes int, cause error) {
+	if records == 0 && cause == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := &l.entries[sig]
+	if e.dropped == nil {
+		e.dropped = map[otlp.Reason]*loss{}
+	}
+	d := e.dropped[why]
+	if d == nil {
+		d = &loss{}
+		e.dropped[why] = d
+	}
+	d.add(records, bytes)
+	d.cause = cause
+}
+
+// report logs what was lost since it was last called: the first loss for each reason, and then each time its
+// count has grown tenfold, so that a lasting fault does not flood the log.
+func (l *ledger) report(log *slog.Logger) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, sig := range otlp.Signals() {
+		for why, d := range l.entries[sig].dropped {
+			if d.records >= max(1, 10*d.reported) {
+				d.reported = d.records
+				log.Warn("records dropped", "signal", sig.String(), "reason", string(why), "records", d.records, "cause", d.cause)
+			}
+		}
+	}
+}
+
+// carried says whether the signal ever had a record.
+func (l *ledger) carried(sig otlp.Signal) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.entries[sig].accepted.records > 0
+}
+
+// attrs is the account of every signal that had records, as the ledger line shows it. queued is asked for
+// what is still in the queue; balanced says whether the invariant holds.
+func (l *ledger) attrs(queued func(otlp.Signal) (records, bytes int)) (attrs []slog.Attr, balanced bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	balanced = true
+	for _, sig := range otlp.Signals() {
+		e := &l.entries[sig]
+		var q amount
+		q.add(queued(sig))
+		sum := amount{e.delivered.records + q.records, e.delivered.bytes + q.bytes}
+		var dropped []any
+		for _, why := range slices.Sorted(maps.Keys(e.dropped)) {
+			a := e.dropped[why]
+			sum.records += a.records
+			sum.bytes += a.bytes
+			dropped = append(dropped, a.attr(string(why)))
+		}
+		balanced = balanced && sum == e.accepted
+		if e.accepted.records > 0 {
+			attrs = append(attrs, slog.Group(sig.String(), e.accepted.attr("accepted"), e.delivered.attr("delivered"),
+				q.attr("queued"), slog.Group("dropped", dropped...)))
+		}
+	}
+	return attrs, balanced
+}
