@@ -13,6 +13,7 @@ import (
 const (
 	firstWindow = time.Second
 	maxWindow   = time.Minute
+	maxAsked    = 15 * time.Minute // of a Retry-After: one faulty answer must not silence an environment for its life
 )
 
 // errProbing is the outcome of a probe that panicked.
@@ -167,7 +168,7 @@ func (b *Breaker) overLocked(now time.Time) bool {
 
 // tripLocked begins a window, or notes err in the one that is running. The caller holds mu.
 func (b *Breaker) tripLocked(err error) {
-	now, asked := b.now(), askedWait(err)
+	now, asked := b.now(), min(askedWait(err), maxAsked)
 	b.cause = err
 	if b.open && !b.overLocked(now) {
 		if end := now.Add(asked); end.After(b.until) {

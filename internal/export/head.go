@@ -142,7 +142,8 @@ func checkHeader(name string, values []string) error {
 	}
 	for i := range len(name) {
 		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(separators, c) >= 0 {
-			return fmt.Errorf("header name %q holds a character that HTTP forbids: check OTLP_RELAY_HEADERS", name)
+			// Not the name itself: a value that holds "=" or "," by mistake ends up in it.
+			return fmt.Errorf("a header name of %d characters holds one that HTTP forbids: check OTLP_RELAY_HEADERS, name=value,name=value", len(name))
 		}
 	}
 	for _, v := range values {
@@ -155,8 +156,7 @@ func checkHeader(name string, values []string) error {
 	return nil
 }
 
-// hostHeader is the Host of a request to u: without the default port and without an IPv6 zone, which means
-// nothing to the peer.
+// hostHeader is the Host of a request to u, without an IPv6 zone, which means nothing to the peer.
 func hostHeader(u *url.URL) string {
 	host := strings.TrimSuffix(u.Host, ":")
 	if open, end := strings.IndexByte(host, '%'), strings.IndexByte(host, ']'); open >= 0 && end > open {

@@ -107,8 +107,8 @@ func TestConfigErrors(t *testing.T) {
 		{"unicode host", "http://b\u00fccher/" + secret, nil, "xn--"},
 		{"line feed in a value", "http://h/", http.Header{"Api-Key": {secret + "\r\nX: y"}}, "header Api-Key"},
 		{"nul in a value", "http://h/", http.Header{"Api-Key": {secret + "\x00"}}, "header Api-Key"},
-		{"name with a space", "http://h/", http.Header{"api key": {secret}}, `"api key"`},
-		{"name with a line break", "http://h/", http.Header{"a\r\nb": {secret}}, `\r\n`},
+		{"name with a space", "http://h/", http.Header{"Authorization: Basic " + secret: {""}}, "OTLP_RELAY_HEADERS"},
+		{"name with a line break", "http://h/", http.Header{"a\r\nb": {secret}}, "OTLP_RELAY_HEADERS"},
 		{"no name", "http://h/", http.Header{"": {secret}}, "without a name"},
 	}
 	for _, test := range tests {

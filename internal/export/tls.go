@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 )
 
 // LoadTLS reads what TLS needs from PEM files: the authorities to trust instead of the system's, and a client
@@ -14,6 +15,14 @@ import (
 func LoadTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 	if caFile == "" && certFile == "" && keyFile == "" {
 		return nil, nil
+	}
+	for _, v := range []struct{ variable, file string }{
+		{"OTLP_RELAY_CERTIFICATE", caFile}, {"OTLP_RELAY_CLIENT_CERTIFICATE", certFile}, {"OTLP_RELAY_CLIENT_KEY", keyFile},
+	} {
+		if strings.ContainsAny(v.file, "\n\r") || strings.Contains(v.file, "-----BEGIN") {
+			// Named, never repeated: it may be the key.
+			return nil, fmt.Errorf("%s holds PEM text: put that into a file of the function or a layer, and set the variable to the file's name", v.variable)
+		}
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile != "" {

@@ -9,8 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"strings"
+	"runtime/debug"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/otlp-relay/otlp-relay/internal/buffer"
@@ -51,20 +52,20 @@ type app struct {
 // degrades: a mistake about telemetry must never fail the user's function. Logs go to out.
 func Run(ctx context.Context, cfg Config, out io.Writer) error {
 	a := newApp(cfg, out)
+	a.connect(ctx)
 	a.listen()
 	if err := a.register(ctx); err != nil {
 		a.log.Error("cannot register with the Extensions API", "error", err)
 		return err
 	}
 	subscribed := a.subscribe(ctx)
-	a.connect(ctx)
 	a.announce()
 	ev, err := a.loop(subscribed).runSafely(ctx)
 	if err != nil {
 		return err
 	}
 	a.shutdown(ctx, ev)
-	_ = a.receiver.Close()
+	a.close(ctx)
 	a.settle()
 	return nil
 }
@@ -86,14 +87,24 @@ func newApp(cfg Config, out io.Writer) *app {
 	}
 	a.queue = buffer.New(buffer.Limits{Bytes: a.settings.BufferBytes, Records: items}, func(it buffer.Item) {
 		a.ledger.drop(it.Signal, otlp.DroppedQueueFull, it.Records, it.Accounted, nil)
+		a.collector.Add(it.Size)
 	})
 	a.receiver = receiver.New(receiver.Config{
 		Sink:     (*intake)(a),
 		MaxBytes: min(a.settings.BufferBytes, maxRequestBytes),
-		Ended:    a.notify,
+		Ended:    a.answered,
 	})
 	a.active = a.receiver.Active
 	return a
+}
+
+// requestGarbage is about what one request leaves behind in the receiver, in bytes, besides its body.
+const requestGarbage = 4 << 10
+
+// answered follows a request's answer.
+func (a *app) answered() {
+	a.collector.Add(requestGarbage)
+	a.notify()
 }
 
 // notify wakes the loop.
@@ -112,6 +123,7 @@ func (in *intake) Send(ctx context.Context, p otlp.Payload) error {
 	in.ledger.accept(p)
 	if err := in.cfg.Destinations[p.Signal].Err; err != nil {
 		in.ledger.drop(p.Signal, otlp.DroppedMisconfigured, p.Records, p.Size, err)
+		in.collector.Add(p.Size)
 		return nil
 	}
 	return in.queue.Send(ctx, p)
@@ -122,7 +134,7 @@ func (a *app) listen() {
 	for _, addr := range listenAddrs(a.cfg.HTTPAddr) {
 		l, err := receiver.Listen(addr)
 		if err != nil {
-			if !strings.HasPrefix(addr, "[::1]") { // an environment without IPv6 is no fault
+			if !errors.Is(err, syscall.EADDRNOTAVAIL) && !errors.Is(err, syscall.EAFNOSUPPORT) { // no IPv6 here: no fault
 				a.log.Error("cannot listen for OTLP/HTTP: set OTLP_RELAY_HTTP_ADDR to a free address", "address", addr, "error", err)
 			}
 			continue
@@ -168,22 +180,19 @@ func (a *app) register(ctx context.Context) error {
 
 // loop puts the select loop together.
 func (a *app) loop(subscribed bool) *loop {
-	mode := a.cfg.Flush
-	if a.cfg.ManagedInstances() {
-		mode = flush.Interval // there is no INVOKE to do anything at, and no freeze to fear
-	}
 	return &loop{
 		log:      a.log,
 		now:      a.now,
 		next:     a.api.Next,
 		active:   a.active,
-		collect:  a.collector.Collect,
 		queue:    a.queue,
 		flusher:  a.flusher,
 		breakers: a.breakers,
+		hosts:    a.hosts(),
 		ledger:   &a.ledger,
+		garbage:  &a.collector,
 		policy: flush.Policy{
-			Mode:      mode,
+			Mode:      a.mode(),
 			Interval:  a.cfg.FlushInterval,
 			HighWater: a.settings.BufferBytes / 2,
 		},
@@ -202,26 +211,32 @@ func wallNow() time.Time { return time.Now().Round(0) }
 // runSafely is run, and survives a bug in it: then the extension only keeps calling Next, so that the
 // function goes on.
 func (l *loop) runSafely(ctx context.Context) (ev lambdaapi.Event, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	l.begin(ctx)
 	defer func() {
 		if v := recover(); v != nil {
-			l.log.Error("BUG: the extension's loop panicked; telemetry now leaves at shutdown only", "panic", v)
+			l.log.Error("BUG: the extension's loop panicked; telemetry now leaves at shutdown only", "panic", v, "stack", string(debug.Stack()))
 			ev, err = l.idle(ctx)
 		}
 	}()
 	return l.run(ctx)
 }
 
-// idle calls Next until SHUTDOWN.
+// idle gives every invocation back at once, until SHUTDOWN.
 func (l *loop) idle(ctx context.Context) (lambdaapi.Event, error) {
 	for {
-		ev, err := l.next(ctx)
-		switch {
-		case err == nil && ev.Type == lambdaapi.Shutdown:
-			return ev, nil
-		case ctx.Err() != nil:
-			return ev, errors.Join(context.Cause(ctx), err)
-		case err != nil:
-			time.Sleep(time.Second)
+		select {
+		case l.proceed <- struct{}{}:
+		default:
+		}
+		select {
+		case ev := <-l.events:
+			if ev.Type == lambdaapi.Shutdown {
+				return ev, nil
+			}
+		case <-ctx.Done():
+			return lambdaapi.Event{}, context.Cause(ctx)
 		}
 	}
 }

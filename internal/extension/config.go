@@ -2,6 +2,7 @@ package extension
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,14 +87,11 @@ func ParseConfig(name string, environ []string) Config {
 		FlushTimeout:       e.duration(prefix+"FLUSH_TIMEOUT", defaultFlushTimeout),
 		BufferBytes:        e.count(prefix + "BUFFER_BYTES"),
 		BufferItems:        e.count(prefix + "BUFFER_ITEMS"),
-		HTTPAddr:           e.vars[prefix+"HTTP_ADDR"],
+		HTTPAddr:           e.httpAddr(),
 		LogLevel:           e.logLevel(),
 		LogJSON:            strings.EqualFold(e.vars["AWS_LAMBDA_LOG_FORMAT"], "JSON"),
 	}
 	c.MemoryMB, _ = strconv.Atoi(e.vars["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"])
-	if c.HTTPAddr == "" {
-		c.HTTPAddr = defaultHTTPAddr
-	}
 	for _, sig := range otlp.Signals() {
 		c.Destinations[sig] = e.destination(sig, c.HTTPAddr)
 	}
@@ -143,6 +141,18 @@ func (e *environment) count(name string) int {
 		return 0
 	}
 	return n
+}
+
+func (e *environment) httpAddr() string {
+	v := e.vars[prefix+"HTTP_ADDR"]
+	if v == "" {
+		return defaultHTTPAddr
+	}
+	if _, port, err := net.SplitHostPort(v); err != nil || port == "" {
+		e.warn("OTLP_RELAY_HTTP_ADDR=%q is not host:port: using %s", v, defaultHTTPAddr)
+		return defaultHTTPAddr
+	}
+	return v
 }
 
 func (e *environment) logLevel() string {

@@ -34,6 +34,11 @@ func TestEndpoints(t *testing.T) {
 			map[otlp.Signal]string{otlp.Traces: "http://r/v1/traces"}},
 		{"ours point here", []string{"OTLP_RELAY_ENDPOINT=http://127.0.0.1:4318"}, map[otlp.Signal]string{otlp.Traces: "!OTLP_RELAY_ENDPOINT points at this extension"}},
 		{"ours point here by IPv6", []string{"OTLP_RELAY_ENDPOINT=http://[::1]:4318/x"}, map[otlp.Signal]string{otlp.Traces: "!points at this extension"}},
+		{"ours point here with a dot", []string{"OTLP_RELAY_ENDPOINT=http://localhost.:4318"}, map[otlp.Signal]string{otlp.Traces: "!points at this extension"}},
+		{"ours point here with a zone", []string{"OTLP_RELAY_ENDPOINT=http://[::1%25lo]:4318"}, map[otlp.Signal]string{otlp.Traces: "!points at this extension"}},
+		{"ours point at the telemetry listener", []string{"OTLP_RELAY_ENDPOINT=http://127.0.0.1:4319"}, map[otlp.Signal]string{otlp.Traces: "!points at this extension"}},
+		{"the function's gRPC default", []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}, map[otlp.Signal]string{otlp.Traces: "!no backend"}},
+		{"a base path as it is spelled", []string{"OTLP_RELAY_ENDPOINT=http://b/a//b/../c%2Fd/"}, map[otlp.Signal]string{otlp.Traces: "http://b/a//b/../c%2Fd/v1/traces"}},
 		{"another port is not here", []string{"OTLP_RELAY_ENDPOINT=http://127.0.0.1:9999"}, map[otlp.Signal]string{otlp.Traces: "http://127.0.0.1:9999/v1/traces"}},
 		{"our own port moved", []string{"OTLP_RELAY_ENDPOINT=http://localhost:5000", "OTLP_RELAY_HTTP_ADDR=127.0.0.1:5000"}, map[otlp.Signal]string{otlp.Traces: "!points at this extension"}},
 		{"nothing set", nil, map[otlp.Signal]string{otlp.Traces: "!set OTLP_RELAY_ENDPOINT", otlp.Profiles: "!set OTLP_RELAY_ENDPOINT"}},
@@ -80,6 +85,24 @@ func TestOneVendorsKeyNeverReachesAnother(t *testing.T) {
 		"OTEL_EXPORTER_OTLP_TRACES_HEADERS=api-key=traces", "OTLP_RELAY_TIMEOUT=3s").Destinations[otlp.Traces]
 	if d.Header.Get("Api-Key") != "traces" || d.Timeout != 3*time.Second {
 		t.Errorf("with the standard variables: %+v", d)
+	}
+}
+
+func TestEachBackendGetsItsOwnFamilysKeys(t *testing.T) {
+	cfg := parse("OTLP_RELAY_TRACES_ENDPOINT=https://a", "OTLP_RELAY_HEADERS=key=a", "OTLP_RELAY_CLIENT_KEY=/a.pem",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=https://b", "OTEL_EXPORTER_OTLP_HEADERS=key=b")
+	if d := cfg.Destinations[otlp.Traces]; d.URL.Host != "a" || d.Header.Get("key") != "a" || d.ClientKey != "/a.pem" {
+		t.Errorf("traces: %+v", d)
+	}
+	if d := cfg.Destinations[otlp.Logs]; d.URL.Host != "b" || d.Header.Get("key") != "b" || d.ClientKey != "" {
+		t.Errorf("logs go to b with a's keys: %+v", d)
+	}
+}
+
+func TestTimeoutThatMeansSecondsIsPointedAt(t *testing.T) {
+	cfg := parse("OTEL_EXPORTER_OTLP_ENDPOINT=https://b", "OTEL_EXPORTER_OTLP_TIMEOUT=10")
+	if d := cfg.Destinations[otlp.Traces].Timeout; d != 10*time.Millisecond || len(cfg.Warnings) != 1 {
+		t.Errorf("timeout %v, warnings %q", d, cfg.Warnings)
 	}
 }
 

@@ -17,6 +17,11 @@ import (
 // maxHTTPBytes is the most an OTLP/HTTP request may hold, uncompressed: several backends take no more.
 const maxHTTPBytes = 20 << 20
 
+// maxBatchBytes is the most that is merged into one request, uncompressed: 2,000 spans. More compresses no
+// better, and would keep the flush's scratch memory from being reused. All four signals together never have more
+// in flight than the queue may hold.
+const maxBatchBytes = 1 << 20
+
 // connect makes the route of every signal that has a destination. Nothing here touches the network; a
 // destination that cannot be made degrades its signal.
 func (a *app) connect(ctx context.Context) {
@@ -36,9 +41,8 @@ func (a *app) connect(ctx context.Context) {
 			Sink:        b,
 			Compression: d.Compression,
 			MaxBytes:    maxHTTPBytes,
-			// All four signals together have no more in flight than the queue may hold.
-			BatchBytes: a.settings.BufferBytes / otlp.SignalCount,
-			Ready:      b.Ready,
+			BatchBytes:  min(a.settings.BufferBytes/otlp.SignalCount, maxBatchBytes),
+			Ready:       b.Ready,
 		}
 	}
 	a.flusher = flush.New(ctx, cfg)
@@ -101,19 +105,25 @@ type recorder app
 // Delivered counts what the backend took.
 func (r *recorder) Delivered(sig otlp.Signal, records, bytes int) {
 	r.ledger.deliver(sig, records, bytes)
+	r.collector.Add(bytes + bytes/4) // with the compressed request
 }
 
 // Dropped counts what is lost for good.
 func (r *recorder) Dropped(sig otlp.Signal, why otlp.Reason, records, bytes int, cause error) {
 	r.ledger.drop(sig, why, records, bytes, cause)
+	r.collector.Add(bytes + bytes/4)
 }
 
 // telemetryBatch is the subscription's least maxBytes; with it a batch costs the platform the least memory.
 const telemetryBatch = 262144
 
-// subscribe asks for platform events. It says whether runtimeDone events can be expected; where they cannot,
-// the extension carries on without.
+// subscribe asks for platform events, in the modes that wait for runtimeDone. It says whether these can be
+// expected; where they cannot, the extension carries on without. In the other modes nobody would read what every
+// invocation would then have to pay for.
 func (a *app) subscribe(ctx context.Context) bool {
+	if m := a.mode(); m != flush.End && m != flush.Auto {
+		return false
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	l, err := lambdaapi.ListenTelemetry("", telemetryBatch, a.telemetryEvent)
@@ -121,17 +131,13 @@ func (a *app) subscribe(ctx context.Context) bool {
 		a.log.Warn("cannot listen for the Telemetry API: invocations are not held for runtimeDone", "error", err)
 		return false
 	}
-	schema := "2022-12-13"
-	if a.cfg.ManagedInstances() {
-		schema = "2025-01-29" // the only one taken there
-	}
 	err = a.api.Subscribe(ctx, lambdaapi.Subscription{
-		SchemaVersion: schema, Types: []string{"platform"},
+		SchemaVersion: "2022-12-13", Types: []string{"platform"},
 		MaxItems: 1000, MaxBytes: telemetryBatch, Timeout: 25 * time.Millisecond, URI: l.URI(),
 	})
 	switch {
 	case err == nil:
-		return !a.cfg.ManagedInstances() // which never sends it
+		return true
 	case errors.Is(err, lambdaapi.ErrTelemetryUnsupported):
 		a.log.Info("no Telemetry API here (a local emulator): invocations are not held for runtimeDone")
 	default:
@@ -143,7 +149,9 @@ func (a *app) subscribe(ctx context.Context) bool {
 
 // telemetryEvent passes runtimeDone on to the loop; all else only tells that the subscription works.
 func (a *app) telemetryEvent(ev lambdaapi.PlatformEvent) {
-	a.heard.Store(true)
+	if !a.heard.Swap(true) {
+		a.notify()
+	}
 	if ev.Type != "platform.runtimeDone" {
 		return
 	}
@@ -165,11 +173,7 @@ func (a *app) announce() {
 			a.log.Error("degraded: telemetry is accepted and dropped", "signal", a.signalsWith(err), "error", err)
 		}
 	}
-	mode := a.cfg.Flush.String()
-	if a.cfg.ManagedInstances() {
-		mode = flush.Interval.String()
-	}
-	a.log.Info("started", "version", Version, "flush", mode, "backend", a.backends(),
+	a.log.Info("started", "version", Version, "flush", a.mode().String(), "backend", a.backends(),
 		"buffer", a.settings.BufferBytes, "vcpus", fmt.Sprintf("%.2f", a.settings.VCPUs))
 }
 
@@ -183,13 +187,31 @@ func (a *app) signalsWith(err error) (names []string) {
 	return names
 }
 
+// mode is the flush mode in force.
+func (a *app) mode() flush.Mode {
+	if a.cfg.ManagedInstances() {
+		return flush.Interval // there is no INVOKE to do anything at, and no freeze to fear
+	}
+	return a.cfg.Flush
+}
+
+// hosts is each signal's backend; empty where it has none.
+func (a *app) hosts() (hosts [otlp.SignalCount]string) {
+	for sig, d := range a.cfg.Destinations {
+		if d.URL != nil && d.Err == nil {
+			hosts[sig] = d.URL.Host
+		}
+	}
+	return hosts
+}
+
 // backends is the hosts that telemetry goes to, without repetition.
 func (a *app) backends() (hosts []string) {
 	seen := map[string]bool{}
-	for _, d := range a.cfg.Destinations {
-		if d.Err == nil && !seen[d.URL.Host] {
-			seen[d.URL.Host] = true
-			hosts = append(hosts, d.URL.Host)
+	for _, host := range a.hosts() {
+		if host != "" && !seen[host] {
+			seen[host] = true
+			hosts = append(hosts, host)
 		}
 	}
 	return hosts

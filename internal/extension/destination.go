@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,17 +29,21 @@ type Destination struct {
 var errNoEndpoint = errors.New("no backend is configured: set OTLP_RELAY_ENDPOINT to its OTLP endpoint, such as https://otlp.example.com")
 
 // lookup finds a destination's settings: OTLP_RELAY_TRACES_X, then OTLP_RELAY_X, and, unless an endpoint of
-// ours is set, the same of OTEL_EXPORTER_OTLP_: one vendor's key must never reach another.
+// ours is set, the same of OTEL_EXPORTER_OTLP_. One vendor's key must never reach another: where ours and the
+// standard variables name different backends for different signals, each backend gets the keys of its own family.
 type lookup struct {
 	e        *environment
 	signal   string // in upper case
-	standard bool   // OTEL_EXPORTER_OTLP_* counts
+	standard bool   // the endpoint is of OTEL_EXPORTER_OTLP_*
 }
 
 func (l lookup) get(name string) (value, variable string) {
-	prefixes := []string{prefix, "OTEL_EXPORTER_OTLP_"}
-	if !l.standard {
+	prefixes := []string{prefix, standardPrefix}
+	switch {
+	case !l.standard:
 		prefixes = prefixes[:1]
+	case slices.Contains(keys, name) && l.e.ownEndpoint():
+		prefixes = prefixes[1:]
 	}
 	for _, p := range prefixes {
 		for _, variable := range []string{p + l.signal + "_" + name, p + name} {
@@ -48,6 +53,21 @@ func (l lookup) get(name string) (value, variable string) {
 		}
 	}
 	return "", ""
+}
+
+const standardPrefix = "OTEL_EXPORTER_OTLP_"
+
+// keys are the settings that let somebody in.
+var keys = []string{"HEADERS", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"}
+
+// ownEndpoint says whether an endpoint of ours is set, for any signal.
+func (e *environment) ownEndpoint() bool {
+	for k, v := range e.vars {
+		if v != "" && strings.HasPrefix(k, prefix) && strings.HasSuffix(k, "ENDPOINT") {
+			return true
+		}
+	}
+	return false
 }
 
 // destination reads where a signal goes. ownAddr is the address of the extension's own receiver.
@@ -61,17 +81,19 @@ func (e *environment) destination(sig otlp.Signal, ownAddr string) Destination {
 	if endpoint == "" {
 		return Destination{Err: errNoEndpoint}
 	}
-	if err := e.unsupported(l); err != nil {
-		return Destination{Err: err}
-	}
 	u, err := parseEndpoint(endpoint, variable, sig)
 	switch {
+	case isSecret(endpoint):
+		return Destination{Err: secretError(variable)}
 	case err != nil:
 		return Destination{Err: err}
-	case pointsAt(u, ownAddr) && l.standard:
+	case e.pointsHere(u, ownAddr) && l.standard:
 		return Destination{Err: errNoEndpoint} // it tells the function's SDK where we are
-	case pointsAt(u, ownAddr):
+	case e.pointsHere(u, ownAddr):
 		return Destination{Err: fmt.Errorf("%s points at this extension itself: set it to the backend's endpoint", variable)}
+	}
+	if err := e.unsupported(l); err != nil {
+		return Destination{Err: err}
 	}
 	d := Destination{URL: u, Timeout: e.timeout(l), Header: e.headers(l), Compression: e.compression(l)}
 	d.Certificate, _ = l.get("CERTIFICATE")
@@ -103,31 +125,48 @@ func parseEndpoint(endpoint, variable string, sig otlp.Signal) (*url.URL, error)
 		u.Path = "/"
 	}
 	if !own {
-		u = u.JoinPath(sig.Path())
+		// Append only: what stands before is the user's, as it is spelled.
+		if u.RawPath != "" {
+			u.RawPath = strings.TrimSuffix(u.RawPath, "/") + sig.Path()
+		}
+		u.Path = strings.TrimSuffix(u.Path, "/") + sig.Path()
 	}
 	u.Fragment = ""
 	return u, nil
 }
 
-// pointsAt says whether a URL leads to addr on this very machine.
-func pointsAt(u *url.URL, addr string) bool {
-	_, own, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
+// pointsHere says whether a URL leads to a listener of the extension itself: httpAddr, the gRPC receiver's
+// address, or the Telemetry API listener, which answers 200 to anything.
+func (e *environment) pointsHere(u *url.URL, httpAddr string) bool {
+	grpcAddr := e.vars[prefix+"GRPC_ADDR"]
+	if grpcAddr == "" {
+		grpcAddr = "127.0.0.1:4317"
 	}
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[strings.ToLower(u.Scheme)]
 	}
-	host := u.Hostname()
+	host, _, _ := strings.Cut(strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), "%") // without a zone
 	ip := net.ParseIP(host)
-	local := strings.EqualFold(host, "localhost") || ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
-	return local && port == own
+	if host != "localhost" && host != "sandbox.localdomain" && host != "sandbox" && (ip == nil || !ip.IsLoopback() && !ip.IsUnspecified()) {
+		return false
+	}
+	for _, addr := range []string{httpAddr, grpcAddr, "127.0.0.1:4319"} {
+		if _, own, err := net.SplitHostPort(addr); err == nil && own == port {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *environment) timeout(l lookup) time.Duration {
 	_, variable := l.get("TIMEOUT")
-	return e.duration(variable, defaultTimeout)
+	d := e.duration(variable, defaultTimeout)
+	if strings.HasPrefix(variable, standardPrefix) && d > 0 && d < 100*time.Millisecond {
+		e.warn("%s is taken as milliseconds, as the specification has it, so that an attempt ends after %v; "+
+			"where your SDK reads it as seconds, set OTLP_RELAY_TIMEOUT for the extension", variable, d)
+	}
+	return d
 }
 
 // headers reads a list in the form of W3C Baggage: k1=v1,k2=v2, values percent-encoded.
@@ -168,8 +207,8 @@ func (e *environment) compression(l lookup) otlp.Compression {
 func (e *environment) unsupported(l lookup) error {
 	for _, name := range destinationSettings {
 		v, variable := l.get(name)
-		if strings.Contains(v, "${ssm:") || strings.Contains(v, "${secretsmanager:") {
-			return fmt.Errorf("%s refers to a secret, which this version does not resolve: set the value itself", variable)
+		if isSecret(v) {
+			return secretError(variable)
 		}
 	}
 	switch v, variable := l.get("PROTOCOL"); strings.ToLower(v) {
@@ -182,4 +221,13 @@ func (e *environment) unsupported(l lookup) error {
 		e.warn("%s=%q is not one of http/protobuf, http/json, grpc: using http/protobuf", variable, v)
 	}
 	return nil
+}
+
+// isSecret says whether a value refers to a secret that is kept elsewhere.
+func isSecret(v string) bool {
+	return strings.Contains(v, "${ssm:") || strings.Contains(v, "${secretsmanager:")
+}
+
+func secretError(variable string) error {
+	return fmt.Errorf("%s refers to a secret, which this version does not resolve: set the value itself", variable)
 }

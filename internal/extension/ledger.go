@@ -80,16 +80,24 @@ func (l *ledger) drop(sig otlp.Signal, why otlp.Reason, records, bytes int, caus
 // report logs what was lost since it was last called: the first loss for each reason, and then each time its
 // count has grown tenfold, so that a lasting fault does not flood the log.
 func (l *ledger) report(log *slog.Logger) {
+	for _, args := range l.news() {
+		log.Warn("records dropped", args...)
+	}
+}
+
+// news is what report has to say. It is apart so that no request waits for the log.
+func (l *ledger) news() (lines [][]any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, sig := range otlp.Signals() {
 		for why, d := range l.entries[sig].dropped {
 			if d.records >= max(1, 10*d.reported) {
 				d.reported = d.records
-				log.Warn("records dropped", "signal", sig.String(), "reason", string(why), "records", d.records, "cause", d.cause)
+				lines = append(lines, []any{"signal", sig.String(), "reason", string(why), "records", d.records, "cause", d.cause})
 			}
 		}
 	}
+	return lines
 }
 
 // carried says whether the signal ever had a record.

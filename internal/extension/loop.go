@@ -11,13 +11,13 @@ import (
 	"github.com/otlp-relay/otlp-relay/internal/flush"
 	"github.com/otlp-relay/otlp-relay/internal/lambdaapi"
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
+	"github.com/otlp-relay/otlp-relay/internal/tune"
 )
 
 // breaker is what the loop asks of a destination's circuit breaker (export.Breaker).
 type breaker interface {
 	Closed() bool       // requests flow
 	RetryAt() time.Time // when an open one lets a probe through
-	Trip(cause error)   // open it
 	Reset()             // close it
 }
 
@@ -28,11 +28,12 @@ type loop struct {
 	now      func() time.Time // wall clock
 	next     func(context.Context) (lambdaapi.Event, error)
 	active   func() int // requests of the function's SDK that are begun and not answered
-	collect  func()     // a garbage collection, when one is due
 	queue    *buffer.Queue
 	flusher  *flush.Flusher
 	breakers [otlp.SignalCount]breaker // nil where the signal has no destination
+	hosts    [otlp.SignalCount]string  // of the destinations
 	ledger   *ledger
+	garbage  *tune.Collector
 	policy   flush.Policy
 	timeout  time.Duration // OTLP_RELAY_FLUSH_TIMEOUT
 
@@ -41,53 +42,59 @@ type loop struct {
 	heard  func() bool            // whether the Telemetry API has sent anything yet
 	wake   <-chan struct{}        // data arrived, a request was answered, or an export ended
 
-	subscribed bool          // runtimeDone events were promised
-	deaf       bool          // … but the last one awaited did not come
-	wanted     buffer.Mark   // what the policy has decided to export
-	held       *invocation   // the invocation that has not been given back yet; nil while Next is pending
-	early      []string      // the last runtimeDone ids that match no held invocation
-	stuck      int           // requests that have outlasted a budget: not waited for again
-	proceed    chan struct{} // tells poll to call Next
+	subscribed bool        // runtimeDone events were promised
+	deaf       bool        // … but the last one awaited did not come
+	wanted     buffer.Mark // what the policy has decided to export
+	held       *invocation // the invocation that has not been given back yet; nil while Next is pending
+	early      []string    // runtimeDone ids that match no held invocation, since the last INVOKE
+	last       string      // the id of the last INVOKE
+	stuck      int         // requests that have outlasted a budget: not waited for again
+	patience   [otlp.SignalCount]patience
+	cut        [otlp.SignalCount]bool // a probe was out when Next was called: the freeze may have been what failed it
+	proceed    chan struct{}          // tells poll to call Next
 }
 
 // invocation is one that the extension holds: Next has not been called since its INVOKE.
 type invocation struct {
 	id       string
-	deadline time.Time
+	deadline time.Time // wall clock; zero where the platform did not say
 	plan     flush.Plan
-	done     bool      // its runtimeDone has come
-	until    time.Time // it is held no longer than this
+	done     bool                   // its runtimeDone has come
+	proven   bool                   // the Telemetry API has delivered something, so runtimeDone is worth waiting for
+	exported [otlp.SignalCount]bool // it was held for this signal's exports
+	until    time.Time              // it is held no longer than this; monotonic, as it is not frozen while it is held
 }
 
-var (
-	errShutdown = errors.New("the environment is shutting down")
-	errOverrun  = errors.New("an export held the invocation for all of its budget (OTLP_RELAY_FLUSH_TIMEOUT)")
-)
+// errShutdown is why exports end when the environment does.
+var errShutdown = errors.New("the environment is shutting down")
+
+// begin starts to poll for events.
+func (l *loop) begin(ctx context.Context) {
+	events := make(chan lambdaapi.Event)
+	l.events, l.proceed = events, make(chan struct{}, 1)
+	go l.poll(ctx, events)
+}
 
 // run handles events until SHUTDOWN, which it returns, or until ctx ends.
 func (l *loop) run(ctx context.Context) (lambdaapi.Event, error) {
-	l.proceed = make(chan struct{}, 1)
-	events := make(chan lambdaapi.Event)
-	l.events = events
-	pollCtx, stop := context.WithCancel(ctx)
-	defer stop()
-	go l.poll(pollCtx, events)
 	l.release()
-
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		l.schedule(timer)
 		select {
 		case ev := <-l.events:
-			if ev.Type == lambdaapi.Shutdown {
+			switch ev.Type {
+			case lambdaapi.Shutdown:
 				return ev, nil
+			case lambdaapi.Invoke:
+				l.invoke(ev)
+			default: // of a platform to come: nothing is known to be done about it
+				l.release()
 			}
-			l.invoke(ev)
 		case id := <-l.done:
 			l.runtimeDone(id)
 		case <-l.wake:
-			l.arrival()
 		case <-timer.C:
 		case <-ctx.Done():
 			return lambdaapi.Event{}, context.Cause(ctx)
@@ -137,63 +144,70 @@ func (l *loop) situation() flush.Situation {
 
 // invoke begins to hold an invocation.
 func (l *loop) invoke(ev lambdaapi.Event) {
-	now := l.now()
 	inv := &invocation{id: ev.RequestID, deadline: ev.Deadline, plan: l.policy.Invoke(l.situation())}
-	l.held = inv
+	inv.done = slices.Contains(l.early, inv.id)
+	inv.proven = l.heard()
+	l.early = nil // an asynchronous retry comes with the same id
+	l.held, l.last = inv, inv.id
+	for i := range l.patience {
+		l.patience[i].invoke()
+	}
 	if inv.plan.Flush {
 		l.want()
 	}
-	switch {
-	case !inv.plan.AwaitDone:
-		inv.until = flush.Until(now, inv.deadline, l.timeout)
-	case slices.Contains(l.early, inv.id):
-		inv.done = true
-		inv.until = flush.Until(now, inv.deadline, l.timeout)
-	case !l.heard():
-		// The subscription has not delivered anything. If it never does, one invocation must not be held to
-		// its deadline to find out: its platform.start alone is due 25 ms from now.
-		inv.until = flush.Until(now, inv.deadline, l.timeout)
-	default:
-		inv.until = flush.Until(now, inv.deadline, inv.deadline.Sub(now))
+	if len(l.exporting()) > 0 {
+		inv.plan.Await = true // what is under way would be frozen in the middle
 	}
+	l.limit(inv)
+}
+
+// limit sets the moment that ends the hold, as far as is known by now.
+func (l *loop) limit(inv *invocation) {
+	now := l.now()
+	deadline := inv.deadline
+	if deadline.IsZero() {
+		deadline = now.Add(time.Hour)
+	}
+	timeout := l.timeout
+	// While the handler runs a hold costs nothing. But where the Telemetry API has not delivered anything yet, it
+	// may never do so, and one invocation must not be held to its deadline to find out: its platform.start
+	// alone is due 25 ms from now.
+	if inv.plan.AwaitDone && !inv.done && inv.proven && !inv.deadline.IsZero() {
+		timeout = deadline.Sub(now)
+	}
+	inv.until = time.Now().Add(flush.Until(now, deadline, timeout).Sub(now))
 }
 
 // runtimeDone ends the wait for the function; what is left is the wait for the exports.
 func (l *loop) runtimeDone(id string) {
 	l.deaf = false
 	if l.held == nil || l.held.id != id {
-		l.early = append(l.early, id)
-		l.early = l.early[max(0, len(l.early)-4):]
+		if id != l.last { // telemetry is delivered at least once
+			l.early = append(l.early, id)
+		}
 		return
 	}
 	l.held.done = true
-	l.held.until = flush.Until(l.now(), l.held.deadline, l.timeout)
+	l.limit(l.held)
 }
 
-// arrival lets the policy look at data that has come.
-func (l *loop) arrival() {
-	if l.policy.Arrival(l.situation()) {
-		l.want()
-	}
-}
-
-// want decides to export what is queued: in End mode also all that is still to come, so that data leaves as
-// it arrives.
-func (l *loop) want() {
-	l.wanted = max(l.wanted, l.queue.Mark())
-}
+// want decides to export what is queued now.
+func (l *loop) want() { l.wanted = max(l.wanted, l.queue.Mark()) }
 
 // step does what the state asks for after any event: start exports, give the invocation back, report losses.
 func (l *loop) step() {
-	active := l.active() // before Start, so that what these requests bring is seen either as active or as queued
+	active := l.active() // before the queue is looked at: what these requests bring is either active or queued
 	l.stuck = min(l.stuck, active)
-	if in, ok := l.policy.Due(l.situation()); ok && in == 0 {
+	s := l.situation()
+	if in, ok := l.policy.Due(s); l.policy.Arrival(s) || ok && in == 0 {
 		l.want()
 	}
 	l.flusher.Start(l.wanted)
 	if l.held != nil && l.finished(active) {
 		l.held = nil
 		l.release()
+	} else {
+		l.garbage.Collect() // never on the way to a release, which it would delay
 	}
 	l.ledger.report(l.log)
 }
@@ -201,17 +215,29 @@ func (l *loop) step() {
 // finished says whether nothing is left to hold the invocation for.
 func (l *loop) finished(active int) bool {
 	inv := l.held
+	if !inv.proven && l.heard() {
+		inv.proven = true
+		l.limit(inv)
+	}
 	busy := l.exporting()
+	for _, sig := range busy {
+		inv.exported[sig] = true
+	}
 	switch {
 	case !inv.plan.Await || !l.worthwhile():
 		return true
-	case !l.now().Before(inv.until):
+	case !time.Now().Before(inv.until):
 		l.overrun(active, busy)
 		return true
-	case inv.plan.AwaitDone && !inv.done:
+	case inv.plan.AwaitDone && !inv.done, active > l.stuck, len(busy) > 0:
 		return false
 	}
-	return active <= l.stuck && len(busy) == 0
+	for _, sig := range otlp.Signals() {
+		if inv.exported[sig] {
+			l.patience[sig].kept()
+		}
+	}
+	return true
 }
 
 // overrun notes what has used up a budget, so that it does not do so twice in a row.
@@ -222,45 +248,71 @@ func (l *loop) overrun(active int, busy []otlp.Signal) {
 		l.log.Debug("no runtimeDone for the invocation; not waiting for the next ones until one comes", "requestId", l.held.id)
 		return
 	}
-	for _, sig := range busy {
-		l.breakers[sig].Trip(errOverrun)
+	for _, slow := range busy {
+		for _, sig := range otlp.Signals() {
+			if l.hosts[sig] == l.hosts[slow] && l.patience[sig].lost(l.now()) {
+				l.log.Warn("an export took longer than OTLP_RELAY_FLUSH_TIMEOUT: it goes on, and the next invocations are not held for it",
+					"signal", sig.String(), "host", l.hosts[sig])
+			}
+		}
 	}
 }
 
-// exporting is the signals whose exports an invocation is held for: those of a destination that works. A
-// probe of one that does not is nobody's wait.
+// awaited says whether an invocation is held for a signal's exports: where its destination works, and where a
+// freeze may have cut the last probe short, since otherwise every probe might be.
+func (l *loop) awaited(sig otlp.Signal) bool {
+	b := l.breakers[sig]
+	if b == nil || !l.patience[sig].holds(l.now()) {
+		return false
+	}
+	return b.Closed() || l.cut[sig] && l.flusher.Busy(sig)
+}
+
+// exporting is the signals whose exports under way an invocation is held for.
 func (l *loop) exporting() []otlp.Signal {
 	var busy []otlp.Signal
 	for _, sig := range otlp.Signals() {
-		if b := l.breakers[sig]; b != nil && b.Closed() && l.flusher.Busy(sig) {
+		if l.awaited(sig) && l.flusher.Busy(sig) {
 			busy = append(busy, sig)
 		}
 	}
 	return busy
 }
 
-// worthwhile says whether holding an invocation can bring anything: not where there is no destination, or
-// every one that has had data is out of order.
+// worthwhile says whether holding an invocation can bring anything: not where there is no destination, or none
+// that has had data is waited for.
 func (l *loop) worthwhile() bool {
-	some, works, broken := false, false, false
+	some, carried := false, false
 	for _, sig := range otlp.Signals() {
-		b := l.breakers[sig]
-		if b == nil {
+		if l.breakers[sig] == nil {
 			continue
 		}
 		some = true
 		if l.ledger.carried(sig) {
-			works = works || b.Closed()
-			broken = broken || !b.Closed()
+			carried = true
+			if l.awaited(sig) {
+				return true
+			}
 		}
 	}
-	return works || some && !broken
+	return some && !carried
 }
+
+// invocationGarbage is about what the platform's own calls leave behind in an invocation, in bytes.
+const invocationGarbage = 16 << 10
 
 // release gives the invocation back: Lambda may freeze the environment from here on.
 func (l *loop) release() {
-	l.collect()
-	l.proceed <- struct{}{}
+	for _, sig := range otlp.Signals() {
+		if b := l.breakers[sig]; b != nil {
+			l.cut[sig] = !b.Closed() && (l.cut[sig] || l.flusher.Busy(sig))
+		}
+	}
+	l.garbage.Add(invocationGarbage)
+	select {
+	case l.proceed <- struct{}{}:
+	default: // it is told already
+	}
 }
 
 // schedule sets the timer to the next moment at which step has something to do by itself.
@@ -268,7 +320,7 @@ func (l *loop) schedule(timer *time.Timer) {
 	now := l.now()
 	wait := time.Hour
 	if l.held != nil {
-		wait = min(wait, l.held.until.Sub(now))
+		wait = min(wait, time.Until(l.held.until))
 	}
 	if in, ok := l.policy.Due(l.situation()); ok && in > 0 {
 		wait = min(wait, in)

@@ -87,7 +87,6 @@ func newSandbox(t *testing.T, o options) *sandbox {
 	a.flusher = flush.New(t.Context(), cfg)
 	s.app = a
 	l := a.loop(!o.noTelemetry)
-	l.collect = func() {}
 	l.next = func(ctx context.Context) (lambdaapi.Event, error) {
 		s.inNext.Store(true)
 		select {
@@ -100,7 +99,7 @@ func newSandbox(t *testing.T, o options) *sandbox {
 	}
 	s.loop = l
 	go func() {
-		ev, _ := l.run(t.Context())
+		ev, _ := l.runSafely(t.Context())
 		s.ended <- ev
 	}()
 	synctest.Wait()

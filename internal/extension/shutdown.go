@@ -58,30 +58,44 @@ func (a *app) closeBreakers() {
 	}
 }
 
-// drain exports until nothing is queued and no request is open, or ctx ends, or the backend fails. inherited
-// says that exports were under way before: their failure says nothing about the backend of now.
+// quiet is how long nothing may have happened before the function counts as having sent all it had: a request
+// may lie in our socket that nobody has read since the thaw.
+const quiet = 20 * time.Millisecond
+
+// drain exports until nothing is queued, no request is open and none arrives, or ctx ends. inherited says that
+// exports were under way before: their failure says nothing about the backend of now.
 func (a *app) drain(ctx context.Context, inherited bool) {
 	for {
 		err := a.flusher.Flush(ctx)
-		switch {
-		case err == nil && a.active() == 0 && !a.queued():
-			return
-		case err != nil && inherited && ctx.Err() == nil:
+		if err != nil && inherited && ctx.Err() == nil {
 			inherited = false
 			a.closeBreakers()
 			continue
-		case ctx.Err() != nil || err != nil && a.active() == 0:
-			a.log.Warn("shutdown with data left", "error", err)
-			return
 		}
 		select {
 		case <-a.wake:
+			continue
+		case <-time.After(quiet):
 		case <-ctx.Done():
 		}
+		if ctx.Err() == nil && a.active() > 0 {
+			continue
+		}
+		if err != nil || ctx.Err() != nil {
+			a.log.Warn("shutdown with data left", "error", err)
+		}
+		return
 	}
 }
 
-func (a *app) queued() bool { return a.queue.Bytes() > 0 }
+// close ends the receiver. What it takes until then is in the ledger.
+func (a *app) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, quiet)
+	defer cancel()
+	if a.receiver.Shutdown(ctx) != nil {
+		_ = a.receiver.Close()
+	}
+}
 
 // settle counts what could not leave, and logs the ledger: one line for the environment's whole life.
 func (a *app) settle() {

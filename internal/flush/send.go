@@ -90,6 +90,10 @@ func (s *sending) deliverSingly(ctx context.Context, items []buffer.Item, whole 
 			same = 0
 		case refusal == nil:
 			return items[i:], err
+		case refusal.HTTPStatus == http.StatusRequestEntityTooLarge:
+			if rest, err := s.deliverSmaller(ctx, it); err != nil {
+				return append(rest[:len(rest):len(rest)], items[i+1:]...), err
+			}
 		default:
 			s.dropped(it, otlp.DroppedRefused, err)
 			if refusal.HTTPStatus == whole.HTTPStatus && aboutDestination(refusal.HTTPStatus) {

@@ -192,6 +192,24 @@ func TestListenTelemetryErrors(t *testing.T) {
 	}
 }
 
+func TestFindHost(t *testing.T) {
+	for hosts, want := range map[string]string{
+		"": "",
+		"127.0.0.1 localhost\n169.254.100.1\tsandbox.localdomain sandbox\n": "169.254.100.1",
+		"169.254.100.1 sandbox Sandbox.LocalDomain":                         "169.254.100.1",
+		"fd00::1 sandbox.localdomain\n169.254.100.1 sandbox.localdomain":    "fd00::1",
+		"#169.254.100.1 sandbox.localdomain":                                "",
+		"169.254.100.1 sandbox # sandbox.localdomain":                       "",
+		"169.254.100.1 my.sandbox.localdomain":                              "",
+		"nonsense sandbox.localdomain\n169.254.100.2 sandbox.localdomain":   "169.254.100.2",
+		"sandbox.localdomain":                                               "",
+	} {
+		if got := findHost(hosts, telemetryHost); got != want {
+			t.Errorf("%q: got %q, want %q", hosts, got, want)
+		}
+	}
+}
+
 func BenchmarkParseTelemetry(b *testing.B) {
 	body := []byte(`[` + done + `,` + strings.ReplaceAll(done, "runtimeDone", "report") + `,` + strings.ReplaceAll(done, "runtimeDone", "start") + `]`)
 	b.Run("ours", func(b *testing.B) {
