@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/otlp-relay/otlp-relay/internal/e2e/exclusive"
 	"github.com/otlp-relay/otlp-relay/internal/lambdasim"
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 	"github.com/otlp-relay/otlp-relay/internal/otlptest"
@@ -28,6 +30,12 @@ const extensionName = "otlp-relay"
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
+		unlock, err := exclusive.Lock()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer unlock()
 		dir, err := os.MkdirTemp("", "e2e")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -79,6 +87,7 @@ type chain struct {
 // newChain starts an environment. Where the test fails, what the processes printed is logged.
 func newChain(t *testing.T, s setup) *chain {
 	t.Helper()
+	mustOwnTelemetryPort(t)
 	c := &chain{t: t, addr: freeAddr(t), backend: s.backend, made: map[otlp.Signal]int{}}
 	if c.backend == nil {
 		c.backend = newBackend(t, otlptest.Options{})
@@ -124,15 +133,30 @@ func newBackend(t *testing.T, o otlptest.Options) *otlptest.Backend {
 	return b
 }
 
-// freeAddr is a loopback address that nobody listens on.
+// freeAddr is a loopback address that nobody listens on. Its port is below those that the kernel gives to
+// sockets which ask for any: nobody takes it before the extension does.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port between 20000 and 32000")
+	return ""
+}
+
+// mustOwnTelemetryPort fails where another extension runs on this machine. The port that the platform's
+// telemetry comes to is fixed: of two extensions the second would do without, and prove less than it seems to.
+func mustOwnTelemetryPort(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:4319")
+	if err != nil {
+		t.Fatalf("another extension seems to run beside this test: %v", err)
+	}
+	l.Close()
 }
 
 // order is the event of examples/go.

@@ -1,0 +1,164 @@
+package e2e
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/otlp-relay/otlp-relay/internal/otlp"
+	"github.com/otlp-relay/otlp-relay/internal/otlptest"
+)
+
+// budget is the OTLP_RELAY_FLUSH_TIMEOUT of these tests: the most that one invocation may be held.
+const budget = 300 * time.Millisecond
+
+// faultVars makes a chain in which waits are short, but still in their usual order: an attempt outlasts what an
+// invocation may be held.
+func faultVars(mode string) map[string]string {
+	return map[string]string{
+		"OTLP_RELAY_FLUSH":          mode,
+		"OTLP_RELAY_FLUSH_INTERVAL": "10", // ms
+		"OTLP_RELAY_FLUSH_TIMEOUT":  budget.String(),
+		"OTLP_RELAY_TIMEOUT":        "500ms",
+	}
+}
+
+var modes = []string{"end", "next", "interval"}
+
+// fate is what becomes of the data that meets a fault.
+type fate int
+
+const (
+	arrives  fate = iota // once the backend is well again, once
+	taken                // at once: the backend took it, and its answer says so
+	doubled              // it may arrive twice: the backend took it and did not answer
+	refused              // dropped{refused}
+	rejected             // one record of each request is dropped{rejected}
+)
+
+func faults() map[string]struct {
+	otlptest.Fault
+	fate
+} {
+	type row = struct {
+		otlptest.Fault
+		fate
+	}
+	status := func(code int, retryAfter string) otlptest.Fault {
+		return otlptest.Fault{Kind: otlptest.Status, Code: code, RetryAfter: retryAfter, Message: "not now"}
+	}
+	date := time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)
+	return map[string]row{
+		"refused connection":          {otlptest.Fault{Kind: otlptest.Refuse}, arrives},
+		"hang":                        {otlptest.Fault{Kind: otlptest.Hang}, arrives},
+		"hang after taking":           {otlptest.Fault{Kind: otlptest.Hang, Take: true}, doubled},
+		"reset before reading":        {otlptest.Fault{Kind: otlptest.ResetBeforeRead}, arrives},
+		"reset after reading":         {otlptest.Fault{Kind: otlptest.ResetAfterRead}, arrives},
+		"reset after taking":          {otlptest.Fault{Kind: otlptest.ResetAfterRead, Take: true}, doubled},
+		"reset in the answer":         {otlptest.Fault{Kind: otlptest.ResetMidAnswer}, taken},
+		"half-close":                  {otlptest.Fault{Kind: otlptest.HalfClose}, arrives},
+		"garbage":                     {otlptest.Fault{Kind: otlptest.Garbage}, arrives},
+		"slow body of a 200":          {otlptest.Fault{Kind: otlptest.SlowBody, Every: 10 * time.Millisecond}, taken},
+		"slow body of a 503":          {otlptest.Fault{Kind: otlptest.SlowBody, Code: 503, Every: 10 * time.Millisecond}, arrives},
+		"endless body of a 503":       {otlptest.Fault{Kind: otlptest.EndlessBody}, arrives},
+		"endless body of a 400":       {otlptest.Fault{Kind: otlptest.EndlessBody, Code: 400}, refused},
+		"redirect":                    {otlptest.Fault{Kind: otlptest.Redirect}, refused},
+		"429":                         {status(429, ""), arrives},
+		"429, Retry-After in seconds": {status(429, "1"), arrives},
+		"429, Retry-After a date":     {status(429, date), arrives},
+		"429, Retry-After garbage":    {status(429, "soon"), arrives},
+		"429, Retry-After negative":   {status(429, "-5"), arrives},
+		"502":                         {status(502, ""), arrives},
+		"503":                         {status(503, ""), arrives},
+		"503, Retry-After 0":          {status(503, "0"), arrives},
+		"504":                         {status(504, ""), arrives},
+		"500":                         {status(500, ""), refused},
+		"401":                         {status(401, ""), refused},
+		"partial success":             {otlptest.Fault{Kind: otlptest.Partial, Rejected: 1, Message: "too old"}, rejected},
+		"warning":                     {otlptest.Fault{Kind: otlptest.Partial, Message: "clock skew"}, taken},
+	}
+}
+
+// A fault of the backend is met by three invocations and then over. The function never notices; the data
+// arrives; the account is exact.
+func TestBackendFaults(t *testing.T) {
+	for name, f := range faults() {
+		for _, mode := range modes {
+			t.Run(name+"/"+mode, func(t *testing.T) {
+				c := newChain(t, setup{vars: faultVars(mode)})
+				c.invoke(2)
+				c.backend.Fail(f.Fault)
+				c.mustNotNotice(3)
+				c.backend.Heal()
+				c.mustEndAs(f.fate, c.shutdown())
+			})
+		}
+	}
+}
+
+// mustNotNotice runs n invocations while something is wrong behind the extension: no response waits for it,
+// and at most one invocation is held.
+func (c *chain) mustNotNotice(n int) {
+	c.t.Helper()
+	held, fastest := 0, time.Hour
+	for range n {
+		inv, _ := c.invoke(2)
+		if inv.Added() >= budget*9/10 {
+			held++
+		}
+		fastest = min(fastest, inv.ResponseTime())
+	}
+	if held > 1 {
+		c.t.Errorf("%d of %d invocations were held for the budget, want one at most", held, n)
+	}
+	if fastest >= budget {
+		c.t.Errorf("the fastest response took %v: it waited for the backend", fastest)
+	}
+}
+
+// mustEndAs checks the account of a chain whose data has met a fault.
+func (c *chain) mustEndAs(want fate, a account) {
+	c.t.Helper()
+	if want == doubled {
+		c.mustHaveEverything(a)
+		return
+	}
+	c.mustBalance(a)
+	why := map[fate]otlp.Reason{refused: otlp.DroppedRefused, rejected: otlp.DroppedRejected}[want]
+	for _, sig := range threeSignals {
+		if lost := a.lost(sig, why); lost > 0 {
+			c.t.Errorf("%s: %d records lost for another reason than %q", sig, lost, why)
+		}
+		if why != "" && a.dropped(sig, why) == 0 {
+			c.t.Errorf("%s: nothing was dropped as %s", sig, why)
+		}
+		if gone := len(c.logged("signal=" + sig.String())); want == taken && gone > 1 {
+			c.t.Errorf("%s: %d log lines although all was well", sig, gone)
+		}
+	}
+	if n := len(c.logged("backend out of order")); n > len(threeSignals) {
+		c.t.Errorf("the outage was logged %d times, want once for each signal", n)
+	}
+}
+
+// mustHaveEverything checks that nothing was lost where the backend may have taken something twice.
+func (c *chain) mustHaveEverything(a account) {
+	c.t.Helper()
+	for _, sig := range threeSignals {
+		taken := c.backend.Totals(sig).Records
+		if a.accepted(sig) != c.made[sig] || a.delivered(sig) != c.made[sig] || taken < c.made[sig] {
+			c.t.Errorf("%s: made %d, the backend took %d; account: accepted %d, delivered %d",
+				sig, c.made[sig], taken, a.accepted(sig), a.delivered(sig))
+		}
+	}
+	distinct := map[string]bool{}
+	for _, r := range c.backend.Requests() {
+		for _, id := range r.IDs {
+			distinct[id] = distinct[id] || r.Taken && r.Signal == otlp.Traces
+		}
+	}
+	delete(distinct, "") // logs and points have no id here
+	if len(distinct) != c.made[otlp.Traces] {
+		c.t.Errorf("%d distinct spans arrived of %d", len(distinct), c.made[otlp.Traces])
+	}
+}
