@@ -3,27 +3,10 @@ package otlp
 import (
 	"fmt"
 	"runtime"
-	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
-
-// ParseCompression is the Compression that a Content-Encoding or OTEL_EXPORTER_OTLP_COMPRESSION names, in any
-// case. No name is None.
-func ParseCompression(name string) (c Compression, ok bool) {
-	switch strings.ToLower(strings.TrimSpace(name)) {
-	case "", "none", "identity":
-		return None, true
-	case "gzip", "x-gzip":
-		return Gzip, true
-	case "deflate":
-		return Deflate, true
-	case "zstd":
-		return Zstd, true
-	}
-	return None, false
-}
 
 const (
 	// zstdWindow is how far back zstd looks. Wider windows gain nothing on batches of small requests.

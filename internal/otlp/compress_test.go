@@ -13,22 +13,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-func TestParseCompression(t *testing.T) {
-	for name, want := range map[string]Compression{
-		"": None, "none": None, "identity": None, "Identity": None, "gzip": Gzip, "GZIP": Gzip, " gzip ": Gzip,
-		"x-gzip": Gzip, "deflate": Deflate, "Deflate": Deflate, "zstd": Zstd, "ZSTD": Zstd,
-	} {
-		if got, ok := ParseCompression(name); got != want || !ok {
-			t.Errorf("%q is %v, %v; want %v", name, got, ok, want)
-		}
-	}
-	for _, name := range []string{"br", "gzip, gzip", "snappy", "compress"} {
-		if got, ok := ParseCompression(name); ok {
-			t.Errorf("%q is %v, want none", name, got)
-		}
-	}
-}
-
 // stdDeflate and stdGzip are the standard library's.
 func stdDeflate(t testing.TB, body []byte) []byte {
 	t.Helper()

@@ -49,17 +49,17 @@ type Config struct {
 	// Now is the wall clock that Payload.Received is read from; nil means time.Now.
 	Now func() time.Time
 
-	// Begun is called when a request's headers were read, Ended when its answer was written to the
-	// socket. Both may be nil, run on the request's goroutine and must not block.
-	Begun, Ended func()
+	// Ended is called when a request's answer was written to the socket. It may be nil, runs on the
+	// request's goroutine and must not block.
+	Ended func()
 }
 
 // A Receiver is an http.Handler that speaks OTLP/HTTP, and the server around it.
 type Receiver struct {
-	sink         otlp.Sink
-	maxBytes     int
-	now          func() time.Time
-	begun, ended func()
+	sink     otlp.Sink
+	maxBytes int
+	now      func() time.Time
+	ended    func()
 
 	server http.Server
 	active atomic.Int64
@@ -85,7 +85,6 @@ func New(c Config) *Receiver {
 		sink:     c.Sink,
 		maxBytes: c.MaxBytes,
 		now:      c.Now,
-		begun:    c.Begun,
 		ended:    c.Ended,
 		idle:     make(chan struct{}, 1),
 	}
@@ -94,9 +93,6 @@ func New(c Config) *Receiver {
 	}
 	if r.now == nil {
 		r.now = time.Now
-	}
-	if r.begun == nil {
-		r.begun = func() {}
 	}
 	if r.ended == nil {
 		r.ended = func() {}
@@ -155,7 +151,6 @@ func (r *Receiver) Active() int { return int(r.active.Load()) }
 
 func (r *Receiver) begin() {
 	r.active.Add(1)
-	r.begun()
 }
 
 func (r *Receiver) end() {

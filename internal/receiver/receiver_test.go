@@ -216,7 +216,7 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
-// Begun and Ended come once each, Active in between; Ended only once the client can read its answer.
+// Ended comes once a request, Active before it; and only once the client can read its answer.
 func TestHooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log []string
@@ -226,7 +226,7 @@ func TestHooks(t *testing.T) {
 		}
 		b := newBubble(t, receiver.Config{
 			Sink:  sinkFunc(func(otlp.Payload) error { note("sent")(); return nil }),
-			Begun: note("begun"), Ended: note("ended"),
+			Ended: note("ended"),
 		})
 		c, in := b.dial()
 		expect := func(want string) {
@@ -242,14 +242,14 @@ func TestHooks(t *testing.T) {
 		writeAll(c, wire[:20])
 		expect("[] 0")
 		writeAll(c, wire[20:len(wire)-10])
-		expect("[begun] 1")
+		expect("[] 1")
 		writeAll(c, wire[len(wire)-10:])
-		expect("[begun sent] 1") // net.Pipe has no buffer: the answer is not written until it is read
+		expect("[sent] 1") // net.Pipe has no buffer: the answer is not written until it is read
 		status(t, in)
-		expect("[begun sent ended] 0")
+		expect("[sent ended] 0")
 		writeAll(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		status(t, in)
-		expect("[begun sent ended begun ended] 0")
+		expect("[sent ended ended] 0")
 	})
 }
 
