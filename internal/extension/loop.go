@@ -50,6 +50,7 @@ type loop struct {
 	last       string      // the id of the last INVOKE
 	stuck      int         // requests that have outlasted a budget: not waited for again
 	patience   [otlp.SignalCount]patience
+	lasting    [otlp.SignalCount]bool // an export that has used up a budget is still the one under way
 	cut        [otlp.SignalCount]bool // a probe was out when Next was called: the freeze may have been what failed it
 	proceed    chan struct{}          // tells poll to call Next
 }
@@ -202,6 +203,9 @@ func (l *loop) step() {
 	if in, ok := l.policy.Due(s); l.policy.Arrival(s) || ok && in == 0 {
 		l.want()
 	}
+	for _, sig := range otlp.Signals() {
+		l.lasting[sig] = l.lasting[sig] && l.flusher.Busy(sig)
+	}
 	l.flusher.Start(l.wanted)
 	if l.held != nil && l.finished(active) {
 		l.held = nil
@@ -249,6 +253,7 @@ func (l *loop) overrun(active int, busy []otlp.Signal) {
 		return
 	}
 	for _, slow := range busy {
+		l.lasting[slow] = true
 		for _, sig := range otlp.Signals() {
 			if l.hosts[sig] == l.hosts[slow] && l.patience[sig].lost(l.now()) {
 				l.log.Warn("an export took longer than OTLP_RELAY_FLUSH_TIMEOUT: it goes on, and the next invocations are not held for it",
@@ -262,7 +267,7 @@ func (l *loop) overrun(active int, busy []otlp.Signal) {
 // freeze may have cut the last probe short, since otherwise every probe might be.
 func (l *loop) awaited(sig otlp.Signal) bool {
 	b := l.breakers[sig]
-	if b == nil || !l.patience[sig].holds(l.now()) {
+	if b == nil || l.lasting[sig] || !l.patience[sig].holds(l.now()) {
 		return false
 	}
 	return b.Closed() || l.cut[sig] && l.flusher.Busy(sig)

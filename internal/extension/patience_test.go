@@ -41,6 +41,27 @@ func TestSlowBackendIsNotWaitedForAgainAndAgain(t *testing.T) {
 			t.Errorf("delivered %d of 40", s.delivered())
 		}
 	})
+	bubble("one attempt that hangs is waited for once", t, options{mode: flush.End}, func(t *testing.T, s *sandbox) {
+		never := make(chan struct{})
+		s.setBackend(func(ctx context.Context, _ otlp.Payload) error {
+			select { // the process is frozen for most of the time, so the attempt's own timeout does not come
+			case <-never:
+			case <-ctx.Done():
+			}
+			return &otlp.Error{Retryable: true, Err: context.DeadlineExceeded}
+		})
+		long := 0
+		for i := range 40 {
+			if s.cycle(string(rune('A'+i))) > 0 {
+				long++
+			}
+			s.freeze(5*time.Second, false)
+		}
+		close(never)
+		if long != 1 {
+			t.Errorf("%d of 40 invocations held for the same attempt, want 1", long)
+		}
+	})
 	bubble("one slow answer is forgiven", t, options{mode: flush.End}, func(t *testing.T, s *sandbox) {
 		s.setBackend(func(ctx context.Context, _ otlp.Payload) error { return wait(ctx, 2*time.Second) })
 		s.cycle("1")
