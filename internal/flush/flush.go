@@ -25,6 +25,7 @@ type Recorder interface {
 type Route struct {
 	Sink        otlp.Sink
 	Compression otlp.Compression // what a request leaves with
+	NoJSON      bool             // the destination takes protobuf only: JSON is transcoded
 	MaxBytes    int              // of one request, uncompressed: the destination's limit
 	BatchBytes  int              // uncompressed bytes merged into one request at most; 0 means MaxBytes
 	Ready       func() bool      // whether the sink would take a request now; nil: always. An open breaker is not ready.

@@ -21,16 +21,20 @@ type packer struct {
 	scratch []byte
 }
 
-// pack merges items into one payload in the wanted compression. One payload that has that compression
-// already leaves as it is.
-func (k *packer) pack(items []buffer.Item, to otlp.Compression) (otlp.Payload, error) {
-	p := items[0].Payload
-	if len(items) == 1 && p.Compression == to {
+// pack merges items into one payload as the route wants it. One payload that is so already leaves as it is.
+func (k *packer) pack(items []buffer.Item, r *Route) (otlp.Payload, error) {
+	p, to := items[0].Payload, r.Compression
+	transcode := r.NoJSON && p.Encoding == otlp.JSON
+	if len(items) == 1 && p.Compression == to && !transcode {
 		return p, nil
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	raw, err := k.rawLocked(items)
+	if err == nil && transcode {
+		raw, err = otlp.AppendProtobuf(nil, p.Signal, raw)
+		p.Encoding = otlp.Protobuf
+	}
 	if err != nil {
 		return otlp.Payload{}, err
 	}
@@ -42,7 +46,7 @@ func (k *packer) pack(items []buffer.Item, to otlp.Compression) (otlp.Payload, e
 		p.Body, err = k.enc.Append(make([]byte, 0, len(raw)/4+64), raw, to)
 		p.Compression = to
 	} else {
-		k.scratch = nil // it is the payload's now
+		k.scratch = nil // it may be the payload's now
 	}
 	if err != nil {
 		return otlp.Payload{}, fmt.Errorf("compress %s: %w", p.Signal, err)

@@ -116,9 +116,10 @@ func aboutDestination(status int) bool {
 
 // send packs items into one request and hands it to the sink.
 func (s *sending) send(ctx context.Context, items []buffer.Item) error {
-	p, err := s.f.pack.pack(items, s.route.Compression)
+	p, err := s.f.pack.pack(items, s.route)
 	if err != nil {
-		// What cannot be packed now never can: the receiver let something in that it should not have.
+		// What cannot be packed now never can: a value without a protobuf form, or what the receiver should not
+		// have let in.
 		return &otlp.Error{Code: otlp.Internal, Err: err}
 	}
 	return s.route.Sink.Send(ctx, p)

@@ -36,16 +36,21 @@ var jsonLevels = [SignalCount]*jsonLevel{
 		}}},
 }
 
+// jsonPath is a scan that knows where it met a fault.
+type jsonPath struct {
+	jsonScan
+	path []string // of the members around it, innermost first; filled in only once a fault is found
+}
+
 // jsonCount is a scan that counts records.
 type jsonCount struct {
-	jsonScan
+	jsonPath
 	records int
-	path    []string // innermost first; filled in only once a fault is found
 }
 
 // countJSON checks that b is JSON with the shape of a request from level on, and counts its records.
 func countJSON(b []byte, level *jsonLevel) (records int, err error) {
-	s := jsonCount{jsonScan: jsonScan{b: b}}
+	s := jsonCount{jsonPath: jsonPath{jsonScan: jsonScan{b: b}}}
 	s.object(level)
 	if !s.end() {
 		return 0, s.err()
@@ -96,7 +101,7 @@ func (s *jsonCount) child(level *jsonLevel) {
 }
 
 // err says what is wrong, where and in which member.
-func (s *jsonCount) err() error {
+func (s *jsonPath) err() error {
 	if s.pos >= len(s.b) {
 		s.fault = "unexpected end"
 	}
