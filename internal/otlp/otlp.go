@@ -27,6 +27,14 @@ var signalNames = [SignalCount]string{"traces", "metrics", "logs", "profiles"}
 // The paths of OTLP/HTTP (OTLP specification, "OTLP/HTTP Request").
 var signalPaths = [SignalCount]string{"/v1/traces", "/v1/metrics", "/v1/logs", "/v1development/profiles"}
 
+// The paths of OTLP/gRPC: the Export method of each signal's collector service.
+var signalMethods = [SignalCount]string{
+	"/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+	"/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+	"/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+	"/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
+}
+
 // String is the signal's name as OTLP's environment variables and paths spell it, in lower case.
 func (s Signal) String() string { return signalNames[s] }
 
@@ -35,6 +43,9 @@ func Signals() [SignalCount]Signal { return [SignalCount]Signal{Traces, Metrics,
 
 // Path is where OTLP/HTTP takes the signal's export requests, with a leading slash.
 func (s Signal) Path() string { return signalPaths[s] }
+
+// Method is where OTLP/gRPC takes the signal's export requests, with a leading slash.
+func (s Signal) Method() string { return signalMethods[s] }
 
 // Mergeable says whether requests of this signal may be merged and split. Profiles may not: each request
 // carries a dictionary that its profiles refer to by index.

@@ -47,7 +47,7 @@ func asError(err error) *otlp.Error {
 	if !is {
 		return refusal(http.StatusInternalServerError, otlp.Internal, "internal error: "+err.Error())
 	}
-	if e.Message == "" && e.HTTPStatus == 0 {
+	if e.Message == "" && e.HTTPStatus == 0 && e.Err != nil {
 		named := *e
 		named.Message = e.Error()
 		return &named
