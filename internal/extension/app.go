@@ -36,6 +36,7 @@ type app struct {
 	api       *lambdaapi.Client
 	flusher   *flush.Flusher
 	breakers  [otlp.SignalCount]breaker
+	openings  [otlp.SignalCount]atomic.Int64 // how often a breaker opened
 	collector tune.Collector
 	now       func() time.Time // wall clock
 	active    func() int       // requests of the function's SDK that are begun and not answered
@@ -44,7 +45,8 @@ type app struct {
 	done  chan string
 	heard atomic.Bool
 
-	ending atomic.Bool // SHUTDOWN has come
+	own    *selfMetrics // nil where OTLP_RELAY_SELF_METRICS is off, or metrics have no destination
+	ending atomic.Bool  // SHUTDOWN has come
 }
 
 // Run is the extension's life: from its start to the end of SHUTDOWN. It returns an error only where the
@@ -201,6 +203,7 @@ func (a *app) loop(subscribed bool) *loop {
 		heard:      a.heard.Load,
 		wake:       a.wake,
 		subscribed: subscribed,
+		own:        a.own,
 	}
 }
 

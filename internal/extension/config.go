@@ -27,6 +27,10 @@ type Config struct {
 	HTTPAddr      string
 	LogLevel      string // debug, info, warn, error
 	LogJSON       bool
+	SelfMetrics   bool // queue the extension's own metrics beside the function's
+
+	// Resource describes the environment in the extension's own metrics.
+	Resource []otlp.Attribute
 
 	Destinations [otlp.SignalCount]Destination
 
@@ -92,6 +96,9 @@ func ParseConfig(name string, environ []string) Config {
 		LogJSON:            strings.EqualFold(e.vars["AWS_LAMBDA_LOG_FORMAT"], "JSON"),
 	}
 	c.MemoryMB, _ = strconv.Atoi(e.vars["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"])
+	if c.SelfMetrics = e.flag(prefix + "SELF_METRICS"); c.SelfMetrics {
+		c.Resource = e.resource(c.MemoryMB)
+	}
 	for _, sig := range otlp.Signals() {
 		c.Destinations[sig] = e.destination(sig, c.HTTPAddr)
 	}
@@ -127,6 +134,15 @@ func (e *environment) duration(name string, fallback time.Duration) time.Duratio
 		return fallback
 	}
 	return d
+}
+
+// flag reads a boolean as the OpenTelemetry specification has it: only "true", in any case, is true.
+func (e *environment) flag(name string) bool {
+	v := strings.ToLower(e.vars[name])
+	if v != "" && v != "true" && v != "false" {
+		e.warn("%s=%q is neither true nor false: using false", name, v)
+	}
+	return v == "true"
 }
 
 // count reads a positive number; 0 means the default.

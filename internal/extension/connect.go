@@ -46,6 +46,7 @@ func (a *app) connect(ctx context.Context) {
 		}
 	}
 	a.flusher = flush.New(ctx, cfg)
+	a.own = newSelfMetrics(a)
 }
 
 // exporter is the chain of Sinks to a destination: breaker, retry, client.
@@ -89,6 +90,9 @@ func (a *app) backendWarning(sig otlp.Signal) func(string) {
 func (a *app) breakerLog(sig otlp.Signal, host string) func(open bool, cause error) {
 	log := a.log.With("signal", sig.String(), "host", host)
 	return func(open bool, cause error) {
+		if open {
+			a.openings[sig].Add(1)
+		}
 		switch {
 		case a.ending.Load():
 		case open:

@@ -133,3 +133,39 @@ func (l *ledger) attrs(queued func(otlp.Signal) (records, bytes int)) (attrs []s
 	}
 	return attrs, balanced
 }
+
+// metrics is the account as OTLP metrics: records and bytes, by signal and, where they were dropped, by reason.
+func (l *ledger) metrics() []otlp.Metric {
+	counter := func(name, unit, description string) otlp.Metric {
+		return otlp.Metric{Name: name, Unit: unit, Description: description, Kind: otlp.CounterMetric}
+	}
+	records := [...]otlp.Metric{
+		counter("otlp_relay.records.accepted", "{record}", "Spans, data points and log records taken from the function"),
+		counter("otlp_relay.records.delivered", "{record}", "Records that the backend took"),
+		counter("otlp_relay.records.dropped", "{record}", "Records lost for good"),
+	}
+	size := [...]otlp.Metric{
+		counter("otlp_relay.accepted.size", "By", "Uncompressed bytes of the requests taken from the function"),
+		counter("otlp_relay.delivered.size", "By", "Uncompressed bytes that the backend took"),
+		counter("otlp_relay.dropped.size", "By", "Uncompressed bytes lost for good"),
+	}
+	add := func(i int, a amount, attrs ...otlp.Attribute) {
+		records[i].Points = append(records[i].Points, otlp.Point{Attributes: attrs, Value: a.records})
+		size[i].Points = append(size[i].Points, otlp.Point{Attributes: attrs, Value: a.bytes})
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, sig := range otlp.Signals() {
+		e := &l.entries[sig]
+		if e.accepted.records == 0 {
+			continue
+		}
+		signal := otlp.Attribute{Key: "signal", Text: sig.String()}
+		add(0, e.accepted, signal)
+		add(1, e.delivered, signal)
+		for _, why := range slices.Sorted(maps.Keys(e.dropped)) {
+			add(2, e.dropped[why].amount, signal, otlp.Attribute{Key: "reason", Text: string(why)})
+		}
+	}
+	return append(records[:], size[:]...)
+}

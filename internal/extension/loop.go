@@ -36,6 +36,7 @@ type loop struct {
 	garbage  *tune.Collector
 	policy   flush.Policy
 	timeout  time.Duration // OTLP_RELAY_FLUSH_TIMEOUT
+	own      *selfMetrics  // nil: not wanted
 
 	events <-chan lambdaapi.Event // filled by poll
 	done   <-chan string          // request ids of runtimeDone events
@@ -205,6 +206,9 @@ func (l *loop) step() {
 	}
 	for _, sig := range otlp.Signals() {
 		l.lasting[sig] = l.lasting[sig] && l.flusher.Busy(sig)
+	}
+	if l.own.joins(l.flusher, l.wanted, l.now()) {
+		l.want()
 	}
 	l.flusher.Start(l.wanted)
 	if l.held != nil && l.finished(active) {

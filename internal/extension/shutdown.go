@@ -35,6 +35,9 @@ func (a *app) shutdown(ctx context.Context, ev lambdaapi.Event) {
 	defer patience.Stop()
 	a.ending.Store(true)
 	a.closeBreakers()
+	if a.own != nil && a.queue.Bytes() > 0 {
+		a.own.append(now)
+	}
 	a.drain(ctx, len(recalls) > 0)
 	a.flusher.Stop(errShutdown)
 }

@@ -78,7 +78,7 @@ func (f *Flusher) Start(upto buffer.Mark) {
 			d.upto = max(d.upto, upto)
 			continue
 		}
-		if !f.cfg.Queue.Has(sig, upto) || !f.ready(sig) {
+		if !f.startsLocked(sig, upto) {
 			continue
 		}
 		ctx, recall := context.WithCancelCause(f.ctx)
@@ -90,6 +90,23 @@ func (f *Flusher) Start(upto buffer.Mark) {
 func (f *Flusher) ready(sig otlp.Signal) bool {
 	ready := f.cfg.Routes[sig].Ready
 	return ready == nil || ready()
+}
+
+// Starts says whether Start would begin an export of some signal.
+func (f *Flusher) Starts(upto buffer.Mark) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, sig := range otlp.Signals() {
+		if f.startsLocked(sig, upto) {
+			return true
+		}
+	}
+	return false
+}
+
+// startsLocked says whether an export of the signal would begin. The caller holds mu.
+func (f *Flusher) startsLocked(sig otlp.Signal, upto buffer.Mark) bool {
+	return !f.drains[sig].running && f.cfg.Queue.Has(sig, upto) && f.ready(sig)
 }
 
 // Busy says whether a signal is being exported.
