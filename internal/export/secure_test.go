@@ -276,7 +276,7 @@ func TestLoadTLS(t *testing.T) {
 		t.Errorf("without files: %v, %v", conf, err)
 	}
 	for name, test := range map[string]struct{ ca, cert, key, want string }{
-		"no such file":         {"no-such.pem", "", "", "OTLP_RELAY_CERTIFICATE names: open no-such.pem"},
+		"no such file":         {"no-such.pem", "", "", "OTLP_RELAY_CERTIFICATE: read the authorities: open no-such.pem"},
 		"no certificate in it": {empty, "", "", "empty.pem holds no PEM certificate"},
 		"certificate alone":    {"", cert, "", "OTLP_RELAY_CLIENT_KEY"},
 		"key alone":            {"", "", key, "OTLP_RELAY_CLIENT_CERTIFICATE"},

@@ -28,11 +28,11 @@ func LoadTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 	if caFile != "" {
 		pem, err := os.ReadFile(caFile)
 		if err != nil {
-			return nil, fmt.Errorf("read the authorities that OTLP_RELAY_CERTIFICATE names: %w", err)
+			return nil, fmt.Errorf("OTLP_RELAY_CERTIFICATE: read the authorities: %w; name %s", err, pemFile)
 		}
 		conf.RootCAs = x509.NewCertPool()
 		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read the authorities that OTLP_RELAY_CERTIFICATE names: %s holds no PEM certificate", caFile)
+			return nil, fmt.Errorf("OTLP_RELAY_CERTIFICATE: %s holds no PEM certificate; name %s", caFile, pemFile)
 		}
 	}
 	switch {
@@ -45,11 +45,14 @@ func LoadTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		return nil, fmt.Errorf("load the client certificate %s (OTLP_RELAY_CLIENT_CERTIFICATE) and its key %s (OTLP_RELAY_CLIENT_KEY): %w", certFile, keyFile, err)
+		return nil, fmt.Errorf("OTLP_RELAY_CLIENT_CERTIFICATE and OTLP_RELAY_CLIENT_KEY: load the pair %s and %s: %w; for each name "+pemFile, certFile, keyFile, err)
 	}
 	conf.Certificates = []tls.Certificate{pair}
 	return conf, nil
 }
+
+// pemFile is what a setting has to name.
+const pemFile = "a PEM file in the function's package (/var/task/…) or a layer (/opt/…)"
 
 // clientTLS is base, or the default for nil, made ready for connections to host.
 func clientTLS(base *tls.Config, host string) *tls.Config {

@@ -1,7 +1,7 @@
 package extension
 
 import (
-	"fmt"
+	"errors"
 	"net"
 	"slices"
 	"strconv"
@@ -25,6 +25,7 @@ type Config struct {
 	BufferBytes   int // 0: by memory size
 	BufferItems   int // 0: by BufferBytes
 	HTTPAddr      string
+	GRPCAddr      string
 	LogLevel      string // debug, info, warn, error
 	LogJSON       bool
 	SelfMetrics   bool // queue the extension's own metrics beside the function's
@@ -36,6 +37,12 @@ type Config struct {
 
 	// Warnings are settings that were not understood, and what is done instead: to be logged.
 	Warnings []string
+
+	// Sources are the variables that the settings in force were taken from, by the setting's name as it follows
+	// OTLP_RELAY_; those of destinations with their signal, as TRACES_ENDPOINT. Defaults are not in it.
+	Sources map[string]string
+
+	vars map[string]string // for resolve
 }
 
 // managedInstances is the AWS_LAMBDA_INITIALIZATION_TYPE of an environment that is never frozen.
@@ -48,9 +55,13 @@ const (
 	prefix = "OTLP_RELAY_"
 
 	defaultHTTPAddr      = "127.0.0.1:4318"
+	defaultGRPCAddr      = "127.0.0.1:4317"
 	defaultFlushInterval = 5 * time.Second
 	defaultFlushTimeout  = time.Second
 	defaultTimeout       = 10 * time.Second
+	maxDuration          = time.Hour // what is longer was meant in another unit
+
+	minBufferBytes = 4 << 10
 
 	// bytesPerItem is the size of record that the default number of records is made for.
 	bytesPerItem = 512
@@ -59,126 +70,77 @@ const (
 	maxRequestBytes = 64 << 20
 )
 
-// environment reads variables and keeps what has to be said about them.
-type environment struct {
-	vars     map[string]string
-	warnings []string
-}
-
-func (e *environment) warn(format string, args ...any) {
-	w := fmt.Sprintf(format, args...)
-	if !slices.Contains(e.warnings, w) { // what all signals share is said once
-		e.warnings = append(e.warnings, w)
-	}
-}
-
 // ParseConfig reads the configuration from environ, which has the form of os.Environ. name is the path or
 // the base name of the executable. It never fails: what it does not understand it replaces by the default and
 // reports in Warnings, and a destination that is wrong carries its error.
 func ParseConfig(name string, environ []string) Config {
-	e := &environment{vars: make(map[string]string, len(environ))}
+	vars := make(map[string]string, len(environ))
 	for _, kv := range environ {
 		if k, v, ok := strings.Cut(kv, "="); ok {
-			e.vars[k] = strings.TrimSpace(v) // an empty value is an unset one (OTel specification, "Parsing empty value")
+			vars[k] = v
 		}
 	}
+	e := newEnvironment(vars, nil)
 	c := Config{
-		RuntimeAPI:         e.vars["AWS_LAMBDA_RUNTIME_API"],
+		RuntimeAPI:         e.get("AWS_LAMBDA_RUNTIME_API"),
 		Name:               name[strings.LastIndexByte(name, '/')+1:],
-		InitializationType: e.vars["AWS_LAMBDA_INITIALIZATION_TYPE"],
-		Flush:              e.mode(),
-		FlushInterval:      e.duration(prefix+"FLUSH_INTERVAL", defaultFlushInterval),
-		FlushTimeout:       e.duration(prefix+"FLUSH_TIMEOUT", defaultFlushTimeout),
-		BufferBytes:        e.count(prefix + "BUFFER_BYTES"),
-		BufferItems:        e.count(prefix + "BUFFER_ITEMS"),
-		HTTPAddr:           e.httpAddr(),
-		LogLevel:           e.logLevel(),
-		LogJSON:            strings.EqualFold(e.vars["AWS_LAMBDA_LOG_FORMAT"], "JSON"),
+		InitializationType: e.get("AWS_LAMBDA_INITIALIZATION_TYPE"),
+		FlushInterval:      e.duration(e.read("FLUSH_INTERVAL"), defaultFlushInterval, maxDuration),
+		FlushTimeout:       e.duration(e.read("FLUSH_TIMEOUT"), defaultFlushTimeout, maxDuration),
+		HTTPAddr:           e.addr(e.read("HTTP_ADDR"), defaultHTTPAddr),
+		GRPCAddr:           e.addr(e.read("GRPC_ADDR"), defaultGRPCAddr),
+		LogLevel:           e.oneOf(e.read("LOG_LEVEL"), "info", "debug", "info", "warn", "error"),
+		LogJSON:            strings.EqualFold(e.get("AWS_LAMBDA_LOG_FORMAT"), "JSON"),
+		Sources:            e.sources,
+		vars:               vars,
 	}
-	c.MemoryMB, _ = strconv.Atoi(e.vars["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"])
-	if c.SelfMetrics = e.flag(prefix + "SELF_METRICS"); c.SelfMetrics {
+	c.Flush, _ = flush.ParseMode(e.oneOf(e.read("FLUSH"), "auto", "auto", "end", "next", "interval"))
+	c.MemoryMB, _ = strconv.Atoi(e.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"))
+	c.BufferBytes = e.count(e.read("BUFFER_BYTES"), "bytes", minBufferBytes, c.maxBufferBytes())
+	c.BufferItems = e.count(e.read("BUFFER_ITEMS"), "records", 1, 1<<30)
+	// As the OpenTelemetry specification has it: only "true", in any case, is true.
+	if c.SelfMetrics = e.oneOf(e.read("SELF_METRICS"), "false", "true", "false") == "true"; c.SelfMetrics {
 		c.Resource = e.resource(c.MemoryMB)
 	}
 	for _, sig := range otlp.Signals() {
-		c.Destinations[sig] = e.destination(sig, c.HTTPAddr)
+		c.Destinations[sig] = e.destination(sig, &c)
+	}
+	if _, port, _ := net.SplitHostPort(c.HTTPAddr); strings.HasSuffix(c.GRPCAddr, ":"+port) {
+		e.warn("%[1]sGRPC_ADDR has the port of %[1]sHTTP_ADDR, %[2]s: set one of them to another", prefix, port)
 	}
 	e.reportUnknown()
 	c.Warnings = e.warnings
 	return c
 }
 
-func (e *environment) mode() flush.Mode {
-	v := e.vars[prefix+"FLUSH"]
-	if v == "" {
-		return flush.Auto
+// maxBufferBytes is the largest queue that leaves room for what else takes memory in proportion to it
+// (tune.Settings.MemoryLimit).
+func (c *Config) maxBufferBytes() int {
+	if c.MemoryMB <= 0 {
+		return 1 << 30
 	}
-	m, ok := flush.ParseMode(strings.ToLower(v))
-	if !ok {
-		e.warn("OTLP_RELAY_FLUSH=%q is not one of end, next, interval, auto: using auto", v)
-	}
-	return m
+	return c.MemoryMB << 20 / 4
 }
 
-// duration reads a Go duration or an integer in milliseconds, as OTLP's own variables have it.
-func (e *environment) duration(name string, fallback time.Duration) time.Duration {
-	v := e.vars[name]
-	if v == "" {
-		return fallback
-	}
-	d, err := time.ParseDuration(v)
-	if ms, intErr := strconv.ParseInt(v, 10, 32); intErr == nil {
-		d, err = time.Duration(ms)*time.Millisecond, nil
-	}
-	if err != nil || d < 0 {
-		e.warn("%s=%q is neither a duration such as 5s nor a number of milliseconds: using %v", name, v, fallback)
-		return fallback
-	}
-	return d
+// resolve is a signal's destination with what its references stand for, and what has to be said about it. It may
+// be called from any goroutine.
+func (c *Config) resolve(sig otlp.Signal, secrets map[reference]string) (d Destination, warnings []string) {
+	e := newEnvironment(c.vars, secrets)
+	d = e.destination(sig, c)
+	return d, slices.DeleteFunc(e.warnings, func(w string) bool { return slices.Contains(c.Warnings, w) })
 }
 
-// flag reads a boolean as the OpenTelemetry specification has it: only "true", in any case, is true.
-func (e *environment) flag(name string) bool {
-	v := strings.ToLower(e.vars[name])
-	if v != "" && v != "true" && v != "false" {
-		e.warn("%s=%q is neither true nor false: using false", name, v)
+// named is an error about a destination, in which each setting that is called by its general variable is called by
+// the one that it was taken from.
+func (c *Config) named(sig otlp.Signal, err error) error {
+	text := err.Error()
+	for _, name := range destinationSettings {
+		if v := c.Sources[upper(sig)+"_"+name]; v != "" {
+			text = strings.ReplaceAll(text, prefix+name, v)
+		}
 	}
-	return v == "true"
-}
-
-// count reads a positive number; 0 means the default.
-func (e *environment) count(name string) int {
-	v := e.vars[name]
-	if v == "" {
-		return 0
+	if text == err.Error() {
+		return err
 	}
-	n, err := strconv.Atoi(v)
-	if err != nil || n <= 0 {
-		e.warn("%s=%q is not a positive whole number: using the default", name, v)
-		return 0
-	}
-	return n
-}
-
-func (e *environment) httpAddr() string {
-	v := e.vars[prefix+"HTTP_ADDR"]
-	if v == "" {
-		return defaultHTTPAddr
-	}
-	if _, port, err := net.SplitHostPort(v); err != nil || port == "" {
-		e.warn("OTLP_RELAY_HTTP_ADDR=%q is not host:port: using %s", v, defaultHTTPAddr)
-		return defaultHTTPAddr
-	}
-	return v
-}
-
-func (e *environment) logLevel() string {
-	switch v := strings.ToLower(e.vars[prefix+"LOG_LEVEL"]); v {
-	case "debug", "info", "warn", "error":
-		return v
-	case "":
-		return "info"
-	default:
-		e.warn("OTLP_RELAY_LOG_LEVEL=%q is not one of debug, info, warn, error: using info", v)
-		return "info"
-	}
+	return errors.New(text)
 }

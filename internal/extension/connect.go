@@ -14,9 +14,6 @@ import (
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 )
 
-// maxHTTPBytes is the most an OTLP/HTTP request may hold, uncompressed: several backends take no more.
-const maxHTTPBytes = 20 << 20
-
 // maxBatchBytes is the most that is merged into one request, uncompressed: 2,000 spans. More compresses no
 // better, and would keep the flush's scratch memory from being reused. All four signals together never have more
 // in flight than the queue may hold.
@@ -33,14 +30,14 @@ func (a *app) connect(ctx context.Context) {
 		}
 		b, err := a.exporter(sig, d)
 		if err != nil {
-			d.Err = err
+			d.Err = a.cfg.named(sig, err)
 			continue
 		}
 		a.breakers[sig] = b
 		cfg.Routes[sig] = flush.Route{
 			Sink:        b,
 			Compression: d.Compression,
-			MaxBytes:    maxHTTPBytes,
+			MaxBytes:    d.maxBytes(),
 			BatchBytes:  min(a.settings.BufferBytes/otlp.SignalCount, maxBatchBytes),
 			Ready:       b.Ready,
 		}
@@ -51,6 +48,12 @@ func (a *app) connect(ctx context.Context) {
 
 // exporter is the chain of Sinks to a destination: breaker, retry, client.
 func (a *app) exporter(sig otlp.Signal, d *Destination) (*export.Breaker, error) {
+	switch {
+	case d.Protocol != HTTP:
+		return nil, fmt.Errorf("%s is not supported by this version: set OTLP_RELAY_ENDPOINT to an OTLP/HTTP endpoint, https://…", d.Protocol)
+	case len(d.Secrets) > 0:
+		return nil, fmt.Errorf("%s is not resolved by this version: set the value itself", d.Secrets[0])
+	}
 	tlsConfig, err := export.LoadTLS(d.Certificate, d.ClientCert, d.ClientKey)
 	if err != nil {
 		return nil, err
@@ -70,7 +73,7 @@ func (a *app) exporter(sig otlp.Signal, d *Destination) (*export.Breaker, error)
 	}
 	retry := export.NewRetry(client, export.RetryConfig{Budget: a.cfg.FlushTimeout})
 	b := export.NewBreaker(retry, client, a.now)
-	b.OnChange = a.breakerLog(sig, d.URL.Host)
+	b.OnChange = a.breakerLog(sig, d.place())
 	return b, nil
 }
 
@@ -172,7 +175,12 @@ func (a *app) announce() {
 	}
 	said := map[string]bool{}
 	for _, sig := range otlp.Signals() {
-		if err := a.cfg.Destinations[sig].Err; err != nil && !said[err.Error()] {
+		switch err := a.cfg.Destinations[sig].Err; {
+		case err == nil || said[err.Error()]:
+		case err == errNoEndpoint && len(a.backends()) > 0: // as meant, it may well be
+			said[err.Error()] = true
+			a.log.Info("these signals have no backend: what comes is dropped", "signal", a.signalsWith(err))
+		default:
 			said[err.Error()] = true
 			a.log.Error("degraded: telemetry is accepted and dropped", "signal", a.signalsWith(err), "error", err)
 		}
@@ -202,8 +210,8 @@ func (a *app) mode() flush.Mode {
 // hosts is each signal's backend; empty where it has none.
 func (a *app) hosts() (hosts [otlp.SignalCount]string) {
 	for sig, d := range a.cfg.Destinations {
-		if d.URL != nil && d.Err == nil {
-			hosts[sig] = d.URL.Host
+		if d.Err == nil {
+			hosts[sig] = d.place()
 		}
 	}
 	return hosts

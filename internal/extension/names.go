@@ -16,30 +16,97 @@ var settings = []string{
 
 // destinationSettings are the names of the OTLP exporter specification, which each signal may override.
 var destinationSettings = []string{
-	"ENDPOINT", "HEADERS", "PROTOCOL", "COMPRESSION", "TIMEOUT", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY",
+	"ENDPOINT", "PROTOCOL", "INSECURE", "HEADERS", "COMPRESSION", "TIMEOUT", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY",
 }
 
-// reportUnknown warns of OTLP_RELAY_* names that mean nothing, with the nearest one that does: a typing
-// mistake must not silently leave the default in force.
-func (e *environment) reportUnknown() {
-	known := slices.Clone(settings)
-	for _, d := range destinationSettings {
-		known = append(known, d)
-		for _, sig := range otlp.Signals() {
-			known = append(known, strings.ToUpper(sig.String())+"_"+d)
+// isSetting says whether a name after OTLP_RELAY_ means something.
+func isSetting(name string) bool {
+	if slices.Contains(settings, name) || slices.Contains(destinationSettings, name) {
+		return true
+	}
+	signal, rest, _ := strings.Cut(name, "_")
+	for _, sig := range otlp.Signals() {
+		if signal == upper(sig) {
+			return slices.Contains(destinationSettings, rest)
 		}
 	}
+	return false
+}
+
+// everySetting is all names that isSetting knows.
+func everySetting() []string {
+	all := slices.Concat(settings, destinationSettings)
+	for _, sig := range otlp.Signals() {
+		for _, d := range destinationSettings {
+			all = append(all, upper(sig)+"_"+d)
+		}
+	}
+	return all
+}
+
+// upper is the signal as variables spell it.
+func upper(sig otlp.Signal) string { return strings.ToUpper(sig.String()) }
+
+// reportUnknown warns of names that mean nothing but look like ours, with the one that is likely to be meant: a
+// typing mistake must not silently leave the default in force.
+func (e *environment) reportUnknown() {
 	var unknown []string
 	for k := range e.vars {
-		if name, ok := strings.CutPrefix(k, prefix); ok && !slices.Contains(known, name) {
-			unknown = append(unknown, name)
+		if name, ours := strings.CutPrefix(k, prefix); ours && !isSetting(name) || !ours && likePrefix(k) {
+			unknown = append(unknown, k)
 		}
 	}
 	slices.Sort(unknown)
-	for _, name := range unknown {
-		nearest := slices.MinFunc(known, func(a, b string) int { return distance(name, a) - distance(name, b) })
-		e.warn("%s%s is not a setting of otlp-relay; did you mean %s%s?", prefix, name, prefix, nearest)
+	for _, k := range unknown {
+		e.report(k)
 	}
+}
+
+// likePrefix says whether a name begins with what may be a misspelled OTLP_RELAY_.
+func likePrefix(k string) bool {
+	if len(k) <= len(prefix) || k[0]|0x20 != 'o' { // cheap, and true of nearly all
+		return false
+	}
+	return distance(strings.ToUpper(k[:len(prefix)]), prefix) <= 2
+}
+
+// report warns of a name that is not read.
+func (e *environment) report(k string) {
+	all := everySetting()
+	if name, ours := strings.CutPrefix(k, prefix); ours {
+		if near := nearest(strings.ToUpper(name), all); near != "" {
+			e.warn("%s is not a setting of otlp-relay; did you mean %s%s?", k, prefix, near)
+		} else {
+			e.warn("%s is not a setting of otlp-relay: remove it; relayctl env lists those there are", k)
+		}
+		return
+	}
+	for _, name := range all { // of which shorter ones come first: TRACES_ENDPOINT ends with ENDPOINT
+		head, ok := strings.CutSuffix(strings.ToUpper(k), name)
+		if ok && distance(head, prefix) <= 2 {
+			e.warn("%s is not read: did you mean %s%s?", k, prefix, name)
+			return
+		}
+	}
+}
+
+// nearest is the word that v is likely to be meant for; empty where none is near.
+func nearest(v string, words []string) string {
+	best, least := "", len(v)
+	for _, w := range words {
+		d := min(distance(v, w), distance(sortedWords(v), sortedWords(w)))
+		if d < least && d <= max(1, max(len(v), len(w))/3) {
+			best, least = w, d
+		}
+	}
+	return best
+}
+
+// sortedWords makes names equal that differ in the order of their words, as ENDPOINT_TRACES.
+func sortedWords(name string) string {
+	words := strings.Split(name, "_")
+	slices.Sort(words)
+	return strings.Join(words, "_")
 }
 
 // distance is the Levenshtein distance between two ASCII strings.
