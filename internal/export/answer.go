@@ -64,7 +64,10 @@ func (h *HTTP) explanation(r *response) (otlp.Code, string) {
 			if c != otlp.OK {
 				code = c
 			}
-			return code, h.clean(message)
+			if h.head.signer == nil {
+				return code, h.clean(message)
+			}
+			return code, h.hinted(r.status, message) // AWS writes its errors alike
 		}
 	}
 	text := ""
@@ -74,16 +77,23 @@ func (h *HTTP) explanation(r *response) (otlp.Code, string) {
 	if text == "" {
 		text = http.StatusText(r.status)
 	}
+	return code, h.hinted(r.status, text)
+}
+
+// hinted is a refusal's text with a hint at the likely remedy.
+func (h *HTTP) hinted(status int, text string) string {
 	hint := ""
-	switch r.status {
-	case http.StatusUnauthorized, http.StatusForbidden:
+	switch {
+	case status == http.StatusForbidden && h.head.signer != nil:
+		hint = h.head.signer.hint(text)
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		hint = " (check OTLP_RELAY_HEADERS)"
-	case http.StatusNotFound, http.StatusMethodNotAllowed:
+	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed:
 		hint = " (check the path of OTLP_RELAY_ENDPOINT)"
-	case http.StatusProxyAuthRequired:
+	case status == http.StatusProxyAuthRequired:
 		hint = " (check the credentials in HTTP_PROXY)"
 	}
-	return code, printable(h.head.redact(text), maxMessage-len(hint)) + hint
+	return printable(h.head.redact(text), maxMessage-len(hint)) + hint
 }
 
 // redirected is the text of a redirect, which is never followed: it would carry the headers to another host.

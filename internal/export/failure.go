@@ -19,18 +19,18 @@ func (e dialError) Unwrap() error { return e.error }
 
 // noAnswer is the error of an exchange that ended without a response. The backend may have taken the
 // request or not; OTLP lets the sender try again.
-func (h *HTTP) noAnswer(ctx context.Context, err error) *otlp.Error {
-	message := "send to " + h.dialer.addr
+func (l *link) noAnswer(ctx context.Context, err error) *otlp.Error {
+	message := "send to " + l.dialer.addr
 	var dial dialError
 	if errors.As(err, &dial) {
-		message = "connect to " + h.dialer.addr
+		message = "connect to " + l.dialer.addr
 	}
-	if h.dialer.proxy != nil {
-		message += " through proxy " + h.dialer.proxy.addr
+	if l.dialer.proxy != nil {
+		message += " through proxy " + l.dialer.proxy.addr
 	}
 	switch {
 	case ctx.Err() == nil:
-		if advice := h.advice(err); advice != "" {
+		if advice := l.advice(err); advice != "" {
 			message += " (" + advice + ")"
 		}
 		return &otlp.Error{Code: otlp.Unavailable, Message: message, Retryable: true, Err: err}
@@ -44,9 +44,9 @@ func (h *HTTP) noAnswer(ctx context.Context, err error) *otlp.Error {
 const silence = "nothing answers there: does a security group or the VPC's routing drop packets?"
 
 // advice says what a user can do about err, or what it means where its own text is obscure.
-func (h *HTTP) advice(err error) string {
+func (l *link) advice(err error) string {
 	peer := "backend"
-	if h.dialer.proxy != nil {
+	if l.dialer.proxy != nil {
 		peer = "proxy"
 	}
 	if advice := tlsAdvice(err); advice != "" {

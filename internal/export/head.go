@@ -1,6 +1,7 @@
 package export
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -11,8 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/otlp-relay/otlp-relay/internal/otlp"
+	"time"
 )
 
 // framing lists the headers that describe the message or the connection. They are ours: a user's value could
@@ -26,6 +26,10 @@ var framing = []string{
 type head struct {
 	fixed   string   // the request line and what is the same in each request
 	secrets []string // what a backend must not be able to put into our log by repeating it
+
+	signer *Signer     // nil: requests are not signed
+	url    *url.URL    // of the requests
+	header http.Header // the part of the user's header that a signature covers
 }
 
 // newHead builds and checks the fixed part. via is the proxy, or nil.
@@ -44,6 +48,17 @@ func newHead(cfg HTTPConfig, via *proxy) (head, error) {
 			secrets = appendSecrets(secrets, values...)
 		}
 	}
+	h := head{secrets: secrets, url: cfg.URL, header: http.Header{}}
+	if _, own := header["Authorization"]; !own && cfg.Signer != nil {
+		h.signer = cfg.Signer
+		header.Del("X-Amz-Date")
+		header.Del("X-Amz-Security-Token")
+		for name, values := range header {
+			if signedByAWS(name) {
+				h.header[name] = values
+			}
+		}
+	}
 	target := cfg.URL.RequestURI()
 	if via != nil && cfg.URL.Scheme == "http" { // https goes through a tunnel
 		target = "http://" + hostHeader(cfg.URL) + target
@@ -51,14 +66,9 @@ func newHead(cfg HTTPConfig, via *proxy) (head, error) {
 			header.Set("Proxy-Authorization", via.auth)
 		}
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "POST %s HTTP/1.1\r\nHost: %s\r\n", target, hostHeader(cfg.URL))
-	for _, name := range slices.Sorted(maps.Keys(header)) {
-		for _, v := range header[name] {
-			fmt.Fprintf(&b, "%s: %s\r\n", name, textproto.TrimString(v))
-		}
-	}
-	return head{fixed: b.String(), secrets: secrets}, nil
+	fixed := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\n", target, hostHeader(cfg.URL))
+	h.fixed = string(appendHeader(fixed, header))
+	return h, nil
 }
 
 // ownHeader is the user's header without what is ours to set, with what the rest of cfg adds.
@@ -81,24 +91,49 @@ func ownHeader(cfg HTTPConfig) http.Header {
 	return header
 }
 
-// appendTo appends the head of p's request, the empty line included, to dst.
-func (h *head) appendTo(dst []byte, p otlp.Payload) []byte {
+// appendTo appends the head of a request with body, the empty line included, to dst. coding is the body's content
+// coding, or empty. signed is the time of the signature, by the clock of the service; zero where there is none.
+func (h *head) appendTo(ctx context.Context, dst []byte, contentType, coding string, body []byte) (head []byte, signed time.Time, err error) {
 	dst = append(dst, h.fixed...)
 	dst = append(dst, "Content-Type: "...)
-	dst = append(dst, p.Encoding.ContentType()...)
-	if p.Compression != otlp.None {
+	dst = append(dst, contentType...)
+	if coding != "" {
 		dst = append(dst, "\r\nContent-Encoding: "...)
-		dst = append(dst, p.Compression.String()...)
+		dst = append(dst, coding...)
 	}
 	dst = append(dst, "\r\nContent-Length: "...)
-	dst = strconv.AppendInt(dst, int64(len(p.Body)), 10)
-	return append(dst, "\r\n\r\n"...)
+	dst = strconv.AppendInt(dst, int64(len(body)), 10)
+	dst = append(dst, "\r\n"...)
+	if h.signer != nil {
+		u := *h.url
+		r := &http.Request{Method: http.MethodPost, URL: &u, Host: hostHeader(h.url), Header: h.header.Clone()}
+		r.Header.Set("Content-Type", contentType)
+		var signature http.Header
+		if signature, signed, err = h.signer.sign(ctx, r, body); err != nil {
+			return nil, signed, err
+		}
+		dst = appendHeader(dst, signature)
+	}
+	return append(dst, "\r\n"...), signed, nil
+}
+
+// appendHeader appends the lines of header to dst, sorted by name.
+func appendHeader(dst []byte, header http.Header) []byte {
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		for _, v := range header[name] {
+			dst = append(append(append(append(dst, name...), ": "...), textproto.TrimString(v)...), "\r\n"...)
+		}
+	}
+	return dst
 }
 
 // redact hides the destination's secrets in a text that came from the backend.
 func (h *head) redact(text string) string {
 	for _, s := range h.secrets {
 		text = strings.ReplaceAll(text, s, "[redacted]")
+	}
+	if h.signer != nil {
+		text = h.signer.redact(text)
 	}
 	return text
 }
@@ -156,9 +191,11 @@ func checkHeader(name string, values []string) error {
 	return nil
 }
 
-// hostHeader is the Host of a request to u, without an IPv6 zone, which means nothing to the peer.
+// hostHeader is the Host of a request to u: without an IPv6 zone, which means nothing to the peer, and without
+// the scheme's own port, which a signature does not cover.
 func hostHeader(u *url.URL) string {
-	host := strings.TrimSuffix(u.Host, ":")
+	own := map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	host := strings.TrimSuffix(strings.TrimSuffix(u.Host, ":"+own), ":")
 	if open, end := strings.IndexByte(host, '%'), strings.IndexByte(host, ']'); open >= 0 && end > open {
 		host = host[:open] + host[end:]
 	}
