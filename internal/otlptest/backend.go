@@ -1,4 +1,4 @@
-// Package otlptest is what tests of telemetry need: an OTLP/HTTP backend that decodes with the official types
+// Package otlptest is what tests of telemetry need: an OTLP backend that decodes with the official types
 // and misbehaves on demand, builders of requests, a comparison that merging and splitting do not disturb, and
 // the corpus of requests as real SDKs sent them.
 //
@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 )
 
@@ -24,20 +26,22 @@ const maxBody = 256 << 20
 
 // Options of a Backend. The zero value is a healthy one that speaks plain HTTP.
 type Options struct {
+	GRPC       bool                   // OTLP/gRPC, over grpc-go's own server, in place of OTLP/HTTP
 	TLS        bool                   // https, with a certificate of the backend's own CA
 	ClientCert bool                   // with TLS: only clients that show a certificate of that CA
 	Keep       bool                   // keep the body and the decoded message of each request
-	Paths      map[string]otlp.Signal // further paths; those of OTLP/HTTP always work, also under a prefix
+	Paths      map[string]otlp.Signal // further paths; those of the protocol always work, those of OTLP/HTTP also under a prefix
 	Delay      time.Duration          // between a request read and its answer
 	MaxBody    int                    // bytes after decompression; beyond: 413. 0 means 256 MiB
 }
 
-// Backend is an OTLP/HTTP backend for tests, on a loopback port of its own (Listen) or behind any server
-// (it is an http.Handler). All its methods may be called at any time from any goroutine.
+// Backend is an OTLP backend for tests, on a loopback port of its own (Listen) or behind any server
+// (of OTLP/HTTP it is an http.Handler). All its methods may be called at any time from any goroutine.
 type Backend struct {
 	opts   Options
 	pki    *pki // nil without TLS
 	server *http.Server
+	grpc   *grpc.Server    // nil without GRPC
 	closed context.Context // done once the backend is closed
 	close  context.CancelFunc
 	served sync.WaitGroup // goroutines in server.Serve
@@ -75,6 +79,9 @@ func NewBackend(opts Options) (*Backend, error) {
 		}
 		b.server.TLSConfig = b.pki.serverConfig(opts.ClientCert)
 	}
+	if opts.GRPC {
+		b.grpc = newGRPC(b)
+	}
 	return b, nil
 }
 
@@ -103,18 +110,25 @@ func (b *Backend) Listen(addr string) error {
 func (b *Backend) serveLocked(l net.Listener) {
 	b.listener = l
 	b.served.Go(func() {
-		if b.opts.TLS {
-			l = tls.NewListener(l, b.server.TLSConfig)
+		switch {
+		case b.opts.GRPC:
+			b.grpc.Serve(tracked{l, b})
+		case b.opts.TLS:
+			b.server.Serve(tls.NewListener(l, b.server.TLSConfig))
+		default:
+			b.server.Serve(l)
 		}
-		b.server.Serve(l)
 	})
 }
 
-// URL is where the backend listens, without a path.
+// URL is where the backend listens, without a path: of scheme http or grpc, with an s for TLS.
 func (b *Backend) URL() string {
 	scheme := "http"
+	if b.opts.GRPC {
+		scheme = "grpc"
+	}
 	if b.opts.TLS {
-		scheme = "https"
+		scheme += "s"
 	}
 	return scheme + "://" + b.Addr()
 }
@@ -140,6 +154,9 @@ func (b *Backend) Close() {
 	b.mu.Unlock()
 	b.server.Close()
 	b.CutConns()
+	if b.opts.GRPC {
+		b.grpc.Stop()
+	}
 	b.served.Wait()
 }
 
@@ -147,7 +164,14 @@ func (b *Backend) Close() {
 func (b *Backend) CutConns() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.cutLocked()
+}
+
+func (b *Backend) cutLocked() {
 	for c := range b.conns {
+		if tc, ok := c.(*trackedConn); ok {
+			c = tc.TCPConn // its own Close would lock b
+		}
 		c.Close()
 	}
 }
@@ -167,6 +191,9 @@ func (b *Backend) Fail(f Fault) { b.FailNext(-1, f) }
 func (b *Backend) FailNext(n int, f Fault) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if f.Kind == Redirect && b.opts.GRPC {
+		panic("BUG: gRPC has no redirects")
+	}
 	b.fault, b.left = f, n
 	if b.addr == nil || b.closed.Err() != nil {
 		return
@@ -208,13 +235,18 @@ func (b *Backend) PoisonIf(bad func(*Request) bool) {
 func (b *Backend) connState(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		b.track(c)
-		b.mu.Lock()
-		b.opened++
-		b.mu.Unlock()
+		b.accepted(c)
 	case http.StateClosed:
 		b.forget(c)
 	}
+}
+
+// accepted counts and keeps a new connection.
+func (b *Backend) accepted(c net.Conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.opened++
+	b.conns[c] = struct{}{}
 }
 
 func (b *Backend) track(c net.Conn) {

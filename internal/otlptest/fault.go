@@ -23,9 +23,9 @@ const (
 	ResetMidAnswer            // begins a 200 and cuts with a RST; taken
 	HalfClose                 // ends its side of the connection instead of an answer
 	Garbage                   // answers what is not HTTP
-	SlowBody                  // answers Code (200) and its body a byte every Every (100 ms), without an end; a 2xx is taken
-	Redirect                  // answers Code (307) and Location (the backend itself, under /redirected)
-	EndlessBody               // answers Code (503) and a body without an end, as fast as it goes
+	SlowBody                  // answers Code (200) and its body a byte (gRPC: an empty message) every Every (100 ms), without an end; a 2xx is taken
+	Redirect                  // answers Code (307) and Location (the backend itself, under /redirected); not over gRPC
+	EndlessBody               // answers Code (503) and a body (gRPC: messages of 64 KiB) without an end, as fast as it goes
 	Status                    // answers Code, RetryAfter and a google.rpc.Status
 	Partial                   // answers 200 with Rejected and Message; takes all records but the last Rejected
 )
@@ -40,8 +40,8 @@ func (k FaultKind) String() string { return faultNames[k] }
 type Fault struct {
 	Kind       FaultKind
 	Take       bool          // keep the records, so that sending them again makes duplicates
-	Code       int           // HTTP status
-	RetryAfter string        // the header as it is written: seconds, a date, or nonsense; "" for none
+	Code       int           // HTTP status; over gRPC the code that says the same, or below 100 a gRPC code
+	RetryAfter string        // the header as it is written: seconds, a date, or nonsense; "" for none. gRPC: see grpcDetails
 	Message    string        // of the error body, or of the partial success
 	Rejected   int64         // records
 	Location   string        // of Redirect

@@ -17,12 +17,13 @@ type Request struct {
 	Method   string
 	Path     string
 	Header   http.Header
-	Coding   string    // Content-Encoding as it came; "" for none
+	Coding   string    // Content-Encoding, or a compressed message's grpc-encoding; "" for none
 	Arrived  time.Time // when its head was read
 	Wire     int       // bytes of the body as sent
 	Size     int       // bytes of the body without compression
 	Taken    bool      // the backend kept the records
-	Status   int       // what it answers; 0 where it cuts or hangs
+	Status   int       // what it answers; 0 where it cuts or hangs. gRPC answers 200, whatever its code
+	Code     otlp.Code // what it answers with gRPC
 	*Decoded           // nil where nothing could be decoded; Message and Tree only with Options.Keep
 	Body     []byte    // uncompressed; only with Options.Keep
 }

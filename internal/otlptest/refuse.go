@@ -12,9 +12,7 @@ import (
 func (b *Backend) refuseLocked() {
 	b.listener.Close()
 	b.listener = nil
-	for c := range b.conns {
-		c.Close()
-	}
+	b.cutLocked()
 	fd, err := bind(b.addr)
 	if err != nil {
 		panic(fmt.Sprintf("BUG: keep the port %d of a refusing backend: %v", b.addr.Port, err))

@@ -37,8 +37,18 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		b.act(fault, w, r)
 		return
 	}
-	answer := b.read(q, r, fault)
+	answer := b.settle(q, fault, b.decode(q, r))
 	b.note(q)
+	b.pause()
+	if answer == nil {
+		b.act(fault, w, r)
+		return
+	}
+	answer.write(w, q.Encoding)
+}
+
+// pause waits until it is time to answer.
+func (b *Backend) pause() {
 	if delay := b.delay(); delay > 0 {
 		timer := time.NewTimer(delay)
 		defer timer.Stop()
@@ -47,16 +57,11 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-b.closed.Done(): // a client that is gone is noticed on writing
 		}
 	}
-	if answer == nil {
-		b.act(fault, w, r)
-		return
-	}
-	answer.write(w, q.Encoding)
 }
 
-// answer is a proper OTLP/HTTP response.
+// answer is a proper OTLP response.
 type answer struct {
-	code       int
+	code       int // HTTP status, or Fault.Code
 	retryAfter string
 	message    proto.Message
 }
@@ -82,9 +87,9 @@ func (a *answer) write(w http.ResponseWriter, enc otlp.Encoding) {
 	w.Write(body)
 }
 
-// read reads and judges the request, fills q, and says what to answer; nil where the fault does that.
-func (b *Backend) read(q *Request, r *http.Request, fault Fault) *answer {
-	a := b.decode(q, r)
+// settle says what to answer to a request that was read, and refused where a is not nil; nil where the fault does
+// that. It completes q.
+func (b *Backend) settle(q *Request, fault Fault, a *answer) *answer {
 	if a == nil && fault.Kind != Healthy {
 		q.Taken, q.Status = fault.takes(), fault.code()
 		switch fault.Kind {
@@ -127,7 +132,7 @@ func (b *Backend) decode(q *Request, r *http.Request) *answer {
 	case err != nil, media != q.Encoding.ContentType():
 		return refusal(http.StatusUnsupportedMediaType, "Content-Type %q", r.Header.Get("Content-Type"))
 	}
-	limit, poison := b.limits()
+	limit, _ := b.limits()
 	q.Body, err = decompress(q.Coding, raw, limit)
 	switch {
 	case errors.Is(err, errTooLarge):
@@ -137,7 +142,14 @@ func (b *Backend) decode(q *Request, r *http.Request) *answer {
 	case err != nil:
 		return refusal(http.StatusBadRequest, "%v", err)
 	}
+	return b.judge(q)
+}
+
+// judge fills q from its body.
+func (b *Backend) judge(q *Request) *answer {
+	_, poison := b.limits()
 	q.Size = len(q.Body)
+	var err error
 	if q.Decoded, err = Decode(q.Signal, q.Encoding, q.Body); err != nil {
 		return refusal(http.StatusBadRequest, "%v", err)
 	}
