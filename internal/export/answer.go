@@ -17,96 +17,108 @@ const (
 	maxRetryAfter = 24 * time.Hour // more is a mistake of the backend's
 )
 
+// wrongPath is the likely mistake where nobody takes the requests.
+const wrongPath = "check the path of OTLP_RELAY_ENDPOINT"
+
 // verdict makes an error of a response (OTLP specification, "OTLP/HTTP Response"), or nil of a success.
 func (h *HTTP) verdict(r *response, p otlp.Payload) error {
-	switch {
-	case r.status/100 == 2:
-		return h.success(r, p)
-	case r.status/100 == 3:
-		return &otlp.Error{Code: otlp.CodeForHTTP(r.status), HTTPStatus: r.status, Message: h.redirected(r)}
+	if r.status/100 == 2 {
+		if enc, ok := encodingOf(r.header, p.Encoding); ok {
+			return h.taken(enc, p.Signal, r.body)
+		}
+		return nil
 	}
-	e := &otlp.Error{HTTPStatus: r.status}
-	e.Code, e.Message = h.explanation(r)
-	switch r.status {
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		e.Retryable = true
-		e.RetryAfter = retryAfter(r.header.Get("Retry-After"), h.now())
+	e := h.refusal(r, wrongPath)
+	enc, ok := encodingOf(r.header, otlp.Protobuf)
+	if !ok || r.status/100 == 3 {
+		return e
+	}
+	code, message, ok := otlp.ParseStatus(enc, r.body)
+	switch {
+	case !ok:
+		return e
+	case h.head.signer == nil:
+		e.Message = h.clean(message)
+	default: // AWS writes its errors alike
+		e.Message = h.hinted(r.status, message, wrongPath)
+	}
+	if code != otlp.OK {
+		e.Code = code
 	}
 	return e
 }
 
-// success looks for a partial success in the body. A body that is none of OTLP's says nothing.
-func (h *HTTP) success(r *response, p otlp.Payload) error {
-	enc, ok := encodingOf(r.header, p.Encoding)
-	if !ok || len(r.body) == 0 {
-		return nil
-	}
-	partial, err := otlp.ParseResponse(enc, p.Signal, r.body)
+// taken looks for a partial success in the body of the answer to a request that was taken. A body that is none of
+// OTLP's says nothing.
+func (c *client) taken(enc otlp.Encoding, sig otlp.Signal, body []byte) error {
+	partial, err := otlp.ParseResponse(enc, sig, body)
 	if err != nil || partial == nil {
 		return nil
 	}
-	message := h.clean(partial.Message)
+	message := c.clean(partial.Message)
 	if partial.Rejected > 0 {
 		return &otlp.PartialSuccess{Rejected: partial.Rejected, Message: message}
 	}
-	if h.warn != nil && message != "" {
-		h.warn(message)
+	if c.warn != nil && message != "" {
+		c.warn(message)
 	}
 	return nil
 }
 
-// explanation is the code and the text of a refusal: its google.rpc.Status, else what text there is with a
-// hint at the likely remedy.
-func (h *HTTP) explanation(r *response) (otlp.Code, string) {
-	code := otlp.CodeForHTTP(r.status)
-	if enc, ok := encodingOf(r.header, otlp.Protobuf); ok && len(r.body) > 0 {
-		if c, message, ok := otlp.ParseStatus(enc, r.body); ok {
-			if c != otlp.OK {
-				code = c
-			}
-			if h.head.signer == nil {
-				return code, h.clean(message)
-			}
-			return code, h.hinted(r.status, message) // AWS writes its errors alike
+// refusal is what an HTTP status says by itself, with what text there is. lost is the likely mistake where nobody
+// takes the requests.
+func (c *client) refusal(r *response, lost string) *otlp.Error {
+	e := &otlp.Error{Code: otlp.CodeForHTTP(r.status), HTTPStatus: r.status}
+	if r.status/100 == 3 {
+		e.Message = c.redirected(r)
+		return e
+	}
+	e.Message = c.hinted(r.status, textOf(r), lost)
+	switch r.status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		e.Retryable = true
+		e.RetryAfter = retryAfter(r.header.Get("Retry-After"), c.now())
+	}
+	return e
+}
+
+// textOf is what a response says to people.
+func textOf(r *response) string {
+	if ct := mediaType(r.header); strings.HasPrefix(ct, "text/") || strings.HasSuffix(ct, "json") || ct == "" {
+		if text := strings.Join(strings.Fields(string(r.body)), " "); text != "" {
+			return text
 		}
 	}
-	text := ""
-	if ct := mediaType(r.header); strings.HasPrefix(ct, "text/") || strings.HasSuffix(ct, "json") || ct == "" {
-		text = strings.Join(strings.Fields(string(r.body)), " ")
-	}
-	if text == "" {
-		text = http.StatusText(r.status)
-	}
-	return code, h.hinted(r.status, text)
+	return http.StatusText(r.status)
 }
 
 // hinted is a refusal's text with a hint at the likely remedy.
-func (h *HTTP) hinted(status int, text string) string {
+func (c *client) hinted(status int, text, lost string) string {
 	hint := ""
 	switch {
-	case status == http.StatusForbidden && h.head.signer != nil:
-		hint = h.head.signer.hint(text)
+	case status == http.StatusForbidden && c.head.signer != nil:
+		hint = c.head.signer.hint(text)
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		hint = " (check OTLP_RELAY_HEADERS)"
 	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed:
-		hint = " (check the path of OTLP_RELAY_ENDPOINT)"
+		hint = " (" + lost + ")"
 	case status == http.StatusProxyAuthRequired:
 		hint = " (check the credentials in HTTP_PROXY)"
 	}
-	return printable(h.head.redact(text), maxMessage-len(hint)) + hint
+	return printable(c.head.redact(text), maxMessage-len(hint)) + hint
 }
 
 // redirected is the text of a redirect, which is never followed: it would carry the headers to another host.
-func (h *HTTP) redirected(r *response) string {
+func (c *client) redirected(r *response) string {
 	to := "elsewhere"
 	if u, err := url.Parse(r.header.Get("Location")); err == nil && u.Host != "" {
-		to = "to " + h.clean(u.Host)
+		to = "to " + c.clean(u.Host)
 	}
 	return "redirects " + to + ", which is not followed: set OTLP_RELAY_ENDPOINT to where the backend really is"
 }
 
 // clean makes a backend's text fit for a log.
-func (h *HTTP) clean(text string) string { return printable(h.head.redact(text), maxMessage) }
+func (c *client) clean(text string) string { return printable(c.head.redact(text), maxMessage) }
 
 // printable is at most limit bytes of s, whole characters, with a space for each that cannot be printed.
 func printable(s string, limit int) string {

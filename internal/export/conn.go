@@ -17,7 +17,7 @@ const (
 
 	// inlineBody is the largest body that is written before anything is read: what fits into the peer's
 	// initial receive window leaves without the peer reading it. While a larger one is written, an early
-	// refusal (413) is read, which the peer may follow by reading nothing more.
+	// refusal is read, which the peer may follow by reading nothing more.
 	inlineBody = 64 << 10
 
 	firstWrite = 16 << 10 // bytes of head and body joined in one write, which is one TLS record at most
@@ -30,13 +30,13 @@ const (
 )
 
 var (
-	errAnswerTooLarge = errors.New("the head of the answer is larger than 64 KiB")
+	errAnswerTooLarge = errors.New("the answer is larger than 64 KiB")
 
 	longAgo = time.Unix(1, 0) // the deadline that ends every read and write at once
 )
 
 // conn is a connection to the backend, tunnelled and encrypted as the dialer made it. One exchange uses it
-// at a time.
+// at a time, in HTTP/1.1 or, where h2 is there, in HTTP/2.
 type conn struct {
 	net.Conn               // outermost: what HTTP is spoken over
 	raw      net.Conn      // innermost: the socket
@@ -45,7 +45,7 @@ type conn struct {
 	used     time.Time     // wall time of the last exchange's end
 
 	// Of the exchange under way:
-	answered bool        // a byte of the answer has come
+	answered bool        // the answer has begun
 	left     int         // bytes that may still be read
 	readErr  error       // the first error of reading Conn, which parsers replace by their own
 	frozen   func() bool // whether the deadline passed during a freeze; nil where there is none
@@ -57,20 +57,27 @@ func newConn(outer, raw net.Conn) *conn {
 	return c
 }
 
-// exchange writes a request, whose head was appended to c.buf[:0], and reads the response. It returns when
-// ctx ends, but for an answer that arrived in a freeze. After an error c is to be closed.
-func (c *conn) exchange(ctx context.Context, head, body []byte) (*response, error) {
+// exchange is a request and its answer on a connection.
+type exchange struct {
+	long  bool                      // the peer may have to be heard before all is written
+	write func() error              // of the request
+	read  func() (*response, error) // of the answer; beside write where that is long
+}
+
+// exchange writes a request and reads the response. It returns when ctx ends, but for an answer that arrived in a
+// freeze. After an error c is to be closed.
+func (c *conn) exchange(ctx context.Context, x exchange) (*response, error) {
 	c.answered, c.readErr = false, nil
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(longAgo) })
 	var r *response
 	var writeErr, err error
-	if len(body) <= inlineBody {
-		writeErr = c.write(head, body)
-		r, err = c.receive() // even after a failed write: the peer may have answered before it closed
+	if !x.long {
+		writeErr = x.write()
+		r, err = x.read() // even after a failed write: the peer may have answered before it closed
 	} else {
 		sent := make(chan error, 1)
-		go func() { sent <- c.write(head, body) }()
-		r, err = c.receive()
+		go func() { sent <- x.write() }()
+		r, err = x.read()
 		c.SetWriteDeadline(longAgo) // nobody reads the rest
 		writeErr = <-sent
 	}
@@ -85,7 +92,8 @@ func (c *conn) exchange(ctx context.Context, head, body []byte) (*response, erro
 	return r, nil
 }
 
-// write sends head and body, joined where they are small: one packet and one TLS record instead of two.
+// write sends the head of an HTTP/1.1 request, which was appended to c.buf[:0], and its body, joined where they
+// are small: one packet and one TLS record instead of two.
 func (c *conn) write(head, body []byte) error {
 	n := min(len(body), max(0, firstWrite-len(head)))
 	c.buf = append(head, body[:n]...)

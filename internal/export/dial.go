@@ -14,16 +14,22 @@ import (
 	"sync"
 )
 
+const (
+	http1 = "http/1.1"
+	http2 = "h2"
+)
+
 // A dialer opens connections to one destination, through a proxy where there is one.
 type dialer struct {
 	addr      string // host:port of the backend
+	protocol  string // what is spoken there, by its name in ALPN
 	tls       func() *tls.Config
 	proxy     *proxy // nil: none
 	userAgent string
 	net       func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-// proxy is an HTTP proxy: it gets absolute URIs for http destinations and makes a tunnel for https ones.
+// proxy is an HTTP proxy: it gets absolute URIs of HTTP/1.1 for http destinations and makes a tunnel for others.
 type proxy struct {
 	addr string // host:port
 	auth string // the value of Proxy-Authorization, or empty
@@ -32,14 +38,14 @@ type proxy struct {
 
 // newDialer checks what cfg says about connections.
 func newDialer(cfg HTTPConfig) (*dialer, error) {
-	d := &dialer{addr: dialAddr(cfg.URL), net: cfg.Dial, userAgent: cfg.UserAgent}
+	d := &dialer{addr: dialAddr(cfg.URL), protocol: http1, net: cfg.Dial, userAgent: cfg.UserAgent}
 	if d.net == nil {
 		// No keep-alive probes: after a freeze they would find a connection dead that peek knows to be, and
 		// while the sandbox is frozen nothing can be sent.
 		d.net = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
 	if cfg.URL.Scheme == "https" {
-		d.tls = sync.OnceValue(func() *tls.Config { return clientTLS(cfg.TLS, cfg.URL.Hostname()) })
+		d.tls = sync.OnceValue(func() *tls.Config { return clientTLS(cfg.TLS, cfg.URL.Hostname(), d.protocol) })
 	}
 	if cfg.Proxy == nil {
 		return d, nil
@@ -61,7 +67,7 @@ func newDialer(cfg HTTPConfig) (*dialer, error) {
 	}
 	if u.Scheme == "https" {
 		d.proxy.tls = sync.OnceValue(func() *tls.Config {
-			conf := clientTLS(cfg.TLS, u.Hostname())
+			conf := clientTLS(cfg.TLS, u.Hostname(), http1)
 			conf.Certificates, conf.GetClientCertificate = nil, nil // they are for the backend
 			return conf
 		})
@@ -95,13 +101,13 @@ func (d *dialer) layer(ctx context.Context, raw net.Conn) (nc net.Conn, err erro
 			return nil, fmt.Errorf("speak TLS to the proxy: %w", err)
 		}
 	}
-	if d.tls == nil {
-		return nc, nil
-	}
-	if d.proxy != nil {
+	if d.proxy != nil && (d.tls != nil || d.protocol == http2) {
 		if err := d.tunnel(ctx, nc); err != nil {
 			return nil, err
 		}
+	}
+	if d.tls == nil {
+		return nc, nil
 	}
 	return startTLS(ctx, nc, d.tls())
 }

@@ -3,7 +3,6 @@ package export
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -54,34 +53,21 @@ type HTTPConfig struct {
 // Send's error is a *otlp.PartialSuccess or an *otlp.Error. Without an answer (refused, reset, timed out,
 // not HTTP) it is retryable, has no HTTPStatus, and its Err is the cause. A success without a readable body
 // is a success: what the backend took must not be sent again.
-type HTTP struct {
-	*link
-	timeout time.Duration
-	tooLate error // the cause of an attempt that timed out
-	warn    func(string)
-}
+type HTTP struct{ client }
 
 // NewHTTP returns an HTTP, or an error that says which setting is wrong. It opens no connection.
 func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
-	l, err := newLink(cfg)
+	c, err := newClient(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &HTTP{
-		link:    l,
-		timeout: cfg.Timeout,
-		tooLate: fmt.Errorf("no answer within %v (OTLP_RELAY_TIMEOUT): %w", cfg.Timeout, context.DeadlineExceeded),
-		warn:    cfg.Warn,
-	}, nil
+	return &HTTP{c}, nil
 }
 
 // Send posts p.Body, compressed as p.Compression says, and reports the backend's verdict.
 func (h *HTTP) Send(ctx context.Context, p otlp.Payload) error {
-	if h.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, h.timeout, h.tooLate)
-		defer cancel()
-	}
+	ctx, cancel := h.within(ctx)
+	defer cancel()
 	coding := ""
 	if p.Compression != otlp.None {
 		coding = p.Compression.String()

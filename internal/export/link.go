@@ -17,8 +17,8 @@ const (
 	frozenFor = time.Second
 )
 
-// link carries HTTP/1.1 exchanges to one destination. It keeps one connection between them; of concurrent
-// exchanges each further one dials its own.
+// link carries exchanges to one destination. It keeps one connection between them; of concurrent exchanges each
+// further one dials its own.
 type link struct {
 	dialer *dialer
 	head   head
@@ -28,12 +28,27 @@ type link struct {
 	idle *conn // the kept connection, or nil; guarded by mu
 }
 
-// request is what a link sends.
+// call is what a link carries.
+type call interface {
+	// begin prepares an attempt on an open connection.
+	begin(ctx context.Context, c *conn) (exchange, error)
+}
+
+// request is a call over HTTP/1.1.
 type request struct {
 	// head appends the request's head, the empty line included. It is asked for each attempt, on an open
 	// connection: what it says of the time (a signature) must be true when it leaves.
 	head func(ctx context.Context, dst []byte) ([]byte, error)
 	body []byte
+}
+
+func (r request) begin(ctx context.Context, c *conn) (exchange, error) {
+	head, err := r.head(ctx, c.buf[:0])
+	return exchange{
+		long:  len(r.body) > inlineBody,
+		write: func() error { return c.write(head, r.body) },
+		read:  c.receive,
+	}, err
 }
 
 // newLink checks what cfg says about the destination. It opens no connection.
@@ -74,9 +89,9 @@ func (l *link) post(ctx context.Context, contentType, coding string, body []byte
 	return r, err
 }
 
-// roundTrip sends req on the kept connection if that still lives. Where it dies before the first byte of an
-// answer, the peer has most likely dropped it before the request came: req is sent once more on a fresh one.
-func (l *link) roundTrip(ctx context.Context, req request) (*response, error) {
+// roundTrip sends a call on the kept connection if that still lives. Where it dies before an answer begins, the
+// peer has most likely dropped it before the request came: it is sent once more on a fresh one.
+func (l *link) roundTrip(ctx context.Context, do call) (*response, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -88,12 +103,12 @@ func (l *link) roundTrip(ctx context.Context, req request) (*response, error) {
 				return nil, err
 			}
 		}
-		head, err := req.head(ctx, c.buf[:0])
+		x, err := do.begin(ctx, c)
 		if err != nil {
 			c.Close()
 			return nil, err
 		}
-		r, err := l.exchange(ctx, c, head, req.body)
+		r, err := l.exchange(ctx, c, x)
 		if err == nil || fresh || c.answered || ctx.Err() != nil {
 			return r, err
 		}
@@ -101,9 +116,9 @@ func (l *link) roundTrip(ctx context.Context, req request) (*response, error) {
 }
 
 // exchange sends a request over c and reads the answer, then keeps or closes c.
-func (l *link) exchange(ctx context.Context, c *conn, head, body []byte) (*response, error) {
+func (l *link) exchange(ctx context.Context, c *conn, x exchange) (*response, error) {
 	c.frozen = l.freezeDetector(ctx)
-	r, err := c.exchange(ctx, head, body)
+	r, err := c.exchange(ctx, x)
 	if err != nil || !r.keep {
 		c.Close()
 		return r, err

@@ -54,8 +54,8 @@ func LoadTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 // pemFile is what a setting has to name.
 const pemFile = "a PEM file in the function's package (/var/task/…) or a layer (/opt/…)"
 
-// clientTLS is base, or the default for nil, made ready for connections to host.
-func clientTLS(base *tls.Config, host string) *tls.Config {
+// clientTLS is base, or the default for nil, made ready for connections to host. protocol is its name in ALPN.
+func clientTLS(base *tls.Config, host, protocol string) *tls.Config {
 	conf := base.Clone() // nil of nil
 	if conf == nil {
 		conf = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -63,7 +63,7 @@ func clientTLS(base *tls.Config, host string) *tls.Config {
 	if conf.ServerName == "" {
 		conf.ServerName = host
 	}
-	conf.NextProtos = []string{"http/1.1"}
+	conf.NextProtos = []string{protocol}
 	conf.ClientSessionCache = tls.NewLRUClientSessionCache(2)
 	conf.DynamicRecordSizingDisabled = true // a request is one record and one write, not one per packet
 	return conf
