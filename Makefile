@@ -7,7 +7,7 @@ RACE    := $(if $(CC_HERE),-race)
 FUZZTIME ?= 30s
 
 .DEFAULT_GOAL := help
-.PHONY: help build layer demo test test-go bench fuzz lint clean race-note
+.PHONY: help build layer demo tools test test-go bench fuzz lint clean race-note
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,11 +28,11 @@ demo: build ## run a real function with the extension in an emulated Lambda and 
 	build/relayctl demo --extension build/$$(uname -m | sed 's/aarch64/arm64/')/otlp-relay \
 	  --function build/demo/function --html build/demo.html
 
-test: race-note ## run every test, with the race detector where a C compiler is
+test: race-note tools ## run every test, with the race detector where a C compiler is
 	$(GO) vet ./...
 	$(GO) test $(RACE) -timeout 20m ./...
 
-test-go: ## the quick loop: every test without the race detector, nothing that was tested before
+test-go: tools ## the quick loop: every test without the race detector, nothing that was tested before
 	$(GO) test ./...
 
 race-note:
@@ -41,7 +41,7 @@ ifeq ($(RACE),)
 	@test "$$CI" != true || { echo "with CI=true that is a failure"; exit 1; }
 endif
 
-bench: build ## measure and rewrite docs/benchmarks.md; takes minutes (Linux)
+bench: build tools ## measure and rewrite docs/benchmarks.md; takes minutes (Linux)
 	$(GO) run ./internal/e2e/bench --out docs/benchmarks.md
 
 fuzz: ## run every fuzz target for FUZZTIME each
@@ -56,3 +56,5 @@ lint: ## gofmt and go vet
 
 clean: ## remove what was built
 	rm -rf build
+
+include internal/e2e/toolchain/tools.mk

@@ -156,16 +156,17 @@ func mustOwnTelemetryPort(t *testing.T) {
 	l.Close()
 }
 
-// order is the event of examples/go.
+// order is the event of the examples.
 type order struct {
 	ID         string `json:"id"`
 	Spans      int    `json:"spans"`
 	WorkMS     int    `json:"work_ms"`
 	Hang       bool   `json:"hang"`
 	FlushFirst bool   `json:"flush_first"`
+	Late       bool   `json:"late"` // not in examples/go
 }
 
-// receipt is the response of examples/go.
+// receipt is the response of the examples.
 type receipt struct {
 	TraceID             string `json:"trace_id"`
 	Spans, Logs, Points int

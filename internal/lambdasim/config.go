@@ -50,6 +50,7 @@ type Config struct {
 	Extensions []string // executables as a layer has them in extensions/; the base name is the extension's name
 	Name       string   // AWS_LAMBDA_FUNCTION_NAME; default: the base name of Function[0]
 	TaskRoot   string   // LAMBDA_TASK_ROOT and working directory of the function; default: the current one
+	Handler    string   // _HANDLER, the function's own name for its entry; default "bootstrap"
 	Wrapper    string   // AWS_LAMBDA_EXEC_WRAPPER: the function's command is run through it
 
 	MemoryMB       int           // default 128
@@ -75,6 +76,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Name == "" {
 		c.Name = filepath.Base(c.Function[0])
+	}
+	if c.Handler == "" {
+		c.Handler = defaultHandler
 	}
 	if c.MemoryMB == 0 {
 		c.MemoryMB = minMemoryMB

@@ -14,7 +14,7 @@ import (
 
 const (
 	functionVersion = "$LATEST"
-	handlerName     = "bootstrap"
+	defaultHandler  = "bootstrap"
 	accountID       = "123456789012"
 	defaultRegion   = "us-east-1"
 
@@ -92,7 +92,7 @@ func (e *Env) environ(runtime bool) []string {
 	}
 	if runtime {
 		maps.Copy(vars, map[string]string{
-			"_HANDLER":                   handlerName,
+			"_HANDLER":                   e.cfg.Handler,
 			"_AWS_XRAY_DAEMON_ADDRESS":   "127.0.0.1",
 			"_AWS_XRAY_DAEMON_PORT":      "2000",
 			"AWS_XRAY_CONTEXT_MISSING":   "LOG_ERROR",

@@ -60,7 +60,7 @@ func (e *Env) extensionRegister(w http.ResponseWriter, r *http.Request) {
 	}
 	e.rec.add(Event{At: now, Kind: KindRegister, Process: name, Text: strings.Join(req.Events, ",")})
 	answer := map[string]string{
-		"functionName": e.cfg.Name, "functionVersion": functionVersion, "handler": handlerName,
+		"functionName": e.cfg.Name, "functionVersion": functionVersion, "handler": e.cfg.Handler,
 	}
 	for feature := range strings.SplitSeq(r.Header.Get(headerExtensionFeature), ",") {
 		if strings.TrimSpace(feature) == "accountId" {
