@@ -91,6 +91,12 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%d connections, want one for each signal", n)
 		}
 	})
+	t.Run("by the system's roots", func(t *testing.T) {
+		b := newBackend(t, otlptest.Options{TLS: true})
+		c := newChain(t, setup{backend: b, vars: map[string]string{"SSL_CERT_FILE": file(t, "bundle.pem", b.CA())}})
+		c.invoke(2)
+		c.mustArrive(c.shutdown())
+	})
 	for name, r := range map[string]struct {
 		clientCert bool
 		trust      bool

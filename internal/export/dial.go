@@ -45,7 +45,7 @@ func newDialer(cfg HTTPConfig) (*dialer, error) {
 		d.net = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
 	if cfg.URL.Scheme == "https" {
-		d.tls = sync.OnceValue(func() *tls.Config { return clientTLS(cfg.TLS, cfg.URL.Hostname(), d.protocol) })
+		d.tls = sync.OnceValue(func() *tls.Config { return clientTLS(cfg.TLS, cfg.URL.Hostname(), d.protocol, cfg.Roots) })
 	}
 	if cfg.Proxy == nil {
 		return d, nil
@@ -67,7 +67,7 @@ func newDialer(cfg HTTPConfig) (*dialer, error) {
 	}
 	if u.Scheme == "https" {
 		d.proxy.tls = sync.OnceValue(func() *tls.Config {
-			conf := clientTLS(cfg.TLS, u.Hostname(), http1)
+			conf := clientTLS(cfg.TLS, u.Hostname(), http1, cfg.Roots)
 			conf.Certificates, conf.GetClientCertificate = nil, nil // they are for the backend
 			return conf
 		})

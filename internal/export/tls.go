@@ -54,8 +54,9 @@ func LoadTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 // pemFile is what a setting has to name.
 const pemFile = "a PEM file in the function's package (/var/task/…) or a layer (/opt/…)"
 
-// clientTLS is base, or the default for nil, made ready for connections to host. protocol is its name in ALPN.
-func clientTLS(base *tls.Config, host, protocol string) *tls.Config {
+// clientTLS is base, or the default for nil, made ready for connections to host, a name or an address. protocol is its
+// name in ALPN. Where base names no authorities of its own, roots knows the system's; nil makes new ones.
+func clientTLS(base *tls.Config, host, protocol string, roots *Roots) *tls.Config {
 	conf := base.Clone() // nil of nil
 	if conf == nil {
 		conf = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -64,7 +65,13 @@ func clientTLS(base *tls.Config, host, protocol string) *tls.Config {
 		conf.ServerName = host
 	}
 	conf.NextProtos = []string{protocol}
-	conf.ClientSessionCache = tls.NewLRUClientSessionCache(2)
 	conf.DynamicRecordSizingDisabled = true // a request is one record and one write, not one per packet
+	conf.ClientSessionCache = tls.NewLRUClientSessionCache(2)
+	if conf.RootCAs == nil {
+		if roots == nil {
+			roots = &Roots{}
+		}
+		roots.use(conf)
+	}
 	return conf
 }

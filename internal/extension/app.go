@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/otlp-relay/otlp-relay/internal/buffer"
+	"github.com/otlp-relay/otlp-relay/internal/export"
 	"github.com/otlp-relay/otlp-relay/internal/flush"
 	"github.com/otlp-relay/otlp-relay/internal/lambdaapi"
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
@@ -37,6 +38,7 @@ type app struct {
 	flusher   *flush.Flusher
 	breakers  [otlp.SignalCount]breaker
 	openings  [otlp.SignalCount]atomic.Int64 // how often a breaker opened
+	roots     export.Roots
 	collector tune.Collector
 	now       func() time.Time // wall clock
 	active    func() int       // requests of the function's SDK that are begun and not answered
@@ -78,6 +80,7 @@ func newApp(cfg Config, out io.Writer) *app {
 		log:      newLogger(out, cfg.LogLevel, cfg.LogJSON),
 		settings: tune.For(cfg.MemoryMB, cfg.BufferBytes),
 		api:      lambdaapi.NewClient(cfg.RuntimeAPI),
+		roots:    export.Roots{File: cfg.RootsFile},
 		now:      wallNow,
 		wake:     make(chan struct{}, 1),
 		done:     make(chan string, 16),

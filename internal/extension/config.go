@@ -28,7 +28,8 @@ type Config struct {
 	GRPCAddr      string
 	LogLevel      string // debug, info, warn, error
 	LogJSON       bool
-	SelfMetrics   bool // queue the extension's own metrics beside the function's
+	RootsFile     string // SSL_CERT_FILE: where the system's root certificates are, if not where they usually are
+	SelfMetrics   bool   // queue the extension's own metrics beside the function's
 
 	// Resource describes the environment in the extension's own metrics.
 	Resource []otlp.Attribute
@@ -91,6 +92,7 @@ func ParseConfig(name string, environ []string) Config {
 		GRPCAddr:           e.addr(e.read("GRPC_ADDR"), defaultGRPCAddr),
 		LogLevel:           e.oneOf(e.read("LOG_LEVEL"), "info", "debug", "info", "warn", "error"),
 		LogJSON:            strings.EqualFold(e.get("AWS_LAMBDA_LOG_FORMAT"), "JSON"),
+		RootsFile:          vars["SSL_CERT_FILE"],
 		Sources:            e.sources,
 		vars:               vars,
 	}

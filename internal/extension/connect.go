@@ -62,6 +62,7 @@ func (a *app) exporter(sig otlp.Signal, d *Destination) (*export.Breaker, error)
 		URL:       d.URL,
 		Header:    d.Header,
 		TLS:       tlsConfig,
+		Roots:     &a.roots,
 		Timeout:   d.Timeout,
 		UserAgent: "otlp-relay/" + Version,
 		Proxy:     func(u *url.URL) (*url.URL, error) { return http.ProxyFromEnvironment(&http.Request{URL: u}) },

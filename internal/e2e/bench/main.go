@@ -55,6 +55,7 @@ func parts() []part {
 	return []part{
 		{"start", measureStart},
 		{"memory", measureMemory},
+		{"tls", measureTLS},
 		{"path", measurePath},
 		{"billed", measureBilled},
 		{"dead", measureDead},

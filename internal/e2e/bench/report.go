@@ -46,7 +46,7 @@ const epilogue = `## What these figures are not
   the 20 ms period.
 - The emulator and the backend run on the same cores as what they serve. That adds to wall times and hardly to CPU
   times. Other load on the machine shows in the 99th percentiles first.
-- Not measured: TLS to the backend, arm64, memory as Lambda's report counts it.
+- Not measured: arm64, memory as Lambda's report counts it.
 `
 
 // write renders the document as Markdown.
