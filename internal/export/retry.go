@@ -36,24 +36,26 @@ type Retry struct {
 
 // NewRetry returns a Retry of next.
 func NewRetry(next otlp.Sink, cfg RetryConfig) *Retry {
-	if cfg.Jitter == nil {
-		cfg.Jitter = func(limit time.Duration) time.Duration { return rand.N(limit + 1) }
-	}
 	return &Retry{next: next, cfg: cfg}
 }
 
 // Send returns the last attempt's error. Where ctx ends during a wait the error holds ctx's cause too, both
 // in reach of errors.Is and errors.As.
 func (r *Retry) Send(ctx context.Context, p otlp.Payload) error {
+	return r.cfg.retry(ctx, func() error { return r.next.Send(ctx, p) })
+}
+
+// retry attempts something until it succeeds, is refused for good, or has no time left.
+func (cfg RetryConfig) retry(ctx context.Context, attempt func() error) error {
 	start := time.Now()
 	backoff := firstBackoff
 	for {
-		err := r.next.Send(ctx, p)
+		err := attempt()
 		if !mayRetry(err) || ctx.Err() != nil {
 			return err
 		}
-		wait := max(r.cfg.Jitter(backoff), askedWait(err))
-		if time.Since(start)+wait >= r.cfg.Budget {
+		wait := max(cfg.jitter(backoff), askedWait(err))
+		if time.Since(start)+wait >= cfg.Budget {
 			return err
 		}
 		if deadline, ok := ctx.Deadline(); ok && wait >= time.Until(deadline) {
@@ -68,6 +70,14 @@ func (r *Retry) Send(ctx context.Context, p otlp.Payload) error {
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// jitter is a wait from 0 to limit.
+func (cfg RetryConfig) jitter(limit time.Duration) time.Duration {
+	if cfg.Jitter != nil {
+		return cfg.Jitter(limit)
+	}
+	return rand.N(limit + 1)
 }
 
 // askedWait is the least time that the error's maker asks to wait.

@@ -118,7 +118,7 @@ func TestJitterIsFull(t *testing.T) {
 	r := NewRetry(nil, RetryConfig{})
 	var low, high bool
 	for range 1000 {
-		d := r.cfg.Jitter(time.Second)
+		d := r.cfg.jitter(time.Second)
 		if d < 0 || d > time.Second {
 			t.Fatalf("jitter of %v", d)
 		}

@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -134,5 +135,38 @@ func TestNoCredentials(t *testing.T) {
 	h := newHTTP(t, HTTPConfig{URL: mustURL(t, b.url), Signer: NewSigner(creds, "lambda", "us-east-1", nil), Timeout: time.Minute})
 	if e := refusal(t, h.Send(t.Context(), payload(10))); !e.Retryable || !strings.Contains(e.Error(), "sign the request: none here") {
 		t.Errorf("error is %v", e)
+	}
+}
+
+// AWS's refusals, as its services write them, with what to do.
+func TestSignedRefusals(t *testing.T) {
+	for name, test := range map[string]struct {
+		service, contentType, body string
+		want                       []string
+	}{
+		"function URL":      {"lambda", "application/json", `{"Message":"Forbidden. For troubleshooting Function URL authorization issues, see: https://docs.aws.amazon.com/"}`, []string{"Forbidden. For", "(allow lambda:InvokeFunctionUrl and lambda:InvokeFunction to the function's role)"}},
+		"function URL, old": {"lambda", "application/json", `{"message":"Forbidden"}`, []string{"Forbidden (allow lambda:InvokeFunctionUrl"}},
+		"action named":      {"xray", "application/json", `{"message":"User: arn is not authorized to perform: xray:PutSpans on resource: *"}`, []string{"perform: xray:PutSpans", "(signed for xray in eu-central-1: does the function's role allow it?)"}},
+		"expired":           {"logs", "application/json", `{"__type":"ExpiredTokenException","message":"The security token included in the request is expired"}`, []string{"credentials of this environment have expired"}},
+		"expired, in XML":   {"osis", "text/xml", `<Code>ExpiredToken</Code><Message>The provided token has expired.</Message>`, []string{"credentials of this environment have expired"}},
+		"echo":              {"lambda", "application/json", `{"message":"The Canonical String should have been x-amz-security-token:` + testToken + `"}`, []string{"x-amz-security-token:[redacted]"}},
+		"nothing":           {"monitoring", "", "", []string{"Forbidden (signed for monitoring in eu-central-1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBackend(t, answering(fmt.Sprintf("HTTP/1.1 403 Forbidden\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", test.contentType, len(test.body), test.body)))
+			h := newHTTP(t, HTTPConfig{URL: mustURL(t, b.url), Signer: signerFor(testKey(test.service, nil), nil), Timeout: time.Minute})
+			e := refusal(t, h.Send(t.Context(), payload(10)))
+			if e.Retryable || e.HTTPStatus != http.StatusForbidden || e.Code != otlp.PermissionDenied || len(e.Message) > maxMessage {
+				t.Errorf("error is %+v", e)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(e.Message, want) {
+					t.Errorf("message is %q, want %q in it", e.Message, want)
+				}
+			}
+			if strings.Contains(e.Message, testToken) {
+				t.Errorf("message repeats the session token: %q", e.Message)
+			}
+		})
 	}
 }
