@@ -27,7 +27,7 @@ func TestDegraded(t *testing.T) {
 		"no host":             {map[string]string{"OTLP_RELAY_ENDPOINT": "http://"}, "OTLP_RELAY_ENDPOINT has no host"},
 		"a later scheme":      {map[string]string{"OTLP_RELAY_ENDPOINT": "grpc://127.0.0.1:9"}, "grpc is not supported by this version: set OTLP_RELAY_ENDPOINT"},
 		"a later protocol":    {map[string]string{"OTLP_RELAY_PROTOCOL": "grpc"}, "grpc is not supported by this version: set OTLP_RELAY_ENDPOINT"},
-		"a secret":            {map[string]string{"OTLP_RELAY_HEADERS": "api-key=${ssm:/key}"}, "${ssm:/key} is not resolved by this version: set the value itself"},
+		"a secret":            {map[string]string{"OTLP_RELAY_HEADERS": "api-key=${ssm:/key}"}, "${ssm:/key}: not resolved by this version: set the value itself"},
 		"no such certificate": {map[string]string{"OTLP_RELAY_CERTIFICATE": notPEM + ".gone"}, "OTLP_RELAY_CERTIFICATE"},
 		"no PEM certificate":  {map[string]string{"OTLP_RELAY_CERTIFICATE": notPEM}, "OTLP_RELAY_CERTIFICATE"},
 		"key without a pair":  {map[string]string{"OTLP_RELAY_CLIENT_KEY": notPEM}, "OTLP_RELAY_CLIENT_CERTIFICATE"},

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -29,6 +30,7 @@ const Version = "0.1.0"
 // app is the extension put together.
 type app struct {
 	cfg       Config
+	out       io.Writer // takes the log, and what is sent to stdout:
 	log       *slog.Logger
 	settings  tune.Settings
 	ledger    ledger
@@ -37,7 +39,12 @@ type app struct {
 	api       *lambdaapi.Client
 	flusher   *flush.Flusher
 	breakers  [otlp.SignalCount]breaker
-	openings  [otlp.SignalCount]atomic.Int64 // how often a breaker opened
+	refusals  [otlp.SignalCount]atomic.Pointer[error] // mistakes that leave a signal without a destination
+	redactor  redactor
+	vault     *vault // nil where no setting refers to a secret
+	prefetch  sync.Once
+	client    func(otlp.Signal, *Destination) (otlp.Sink, error) // newClient, but for tests
+	openings  [otlp.SignalCount]atomic.Int64                     // how often a breaker opened
 	roots     export.Roots
 	collector tune.Collector
 	now       func() time.Time // wall clock
@@ -77,7 +84,7 @@ func Run(ctx context.Context, cfg Config, out io.Writer) error {
 func newApp(cfg Config, out io.Writer) *app {
 	a := &app{
 		cfg:      cfg,
-		log:      newLogger(out, cfg.LogLevel, cfg.LogJSON),
+		out:      out,
 		settings: tune.For(cfg.MemoryMB, cfg.BufferBytes),
 		api:      lambdaapi.NewClient(cfg.RuntimeAPI),
 		roots:    export.Roots{File: cfg.RootsFile},
@@ -85,6 +92,9 @@ func newApp(cfg Config, out io.Writer) *app {
 		wake:     make(chan struct{}, 1),
 		done:     make(chan string, 16),
 	}
+	a.client = a.newClient
+	a.vault = a.newVault(a.readSecret)
+	a.log = newLogger(out, cfg.LogLevel, cfg.LogJSON, a.hidden())
 	a.settings.Apply()
 	items := cfg.BufferItems
 	if items <= 0 {
@@ -126,8 +136,8 @@ type intake app
 // Send takes p into memory; it never fails and waits for nothing.
 func (in *intake) Send(ctx context.Context, p otlp.Payload) error {
 	in.ledger.accept(p)
-	if err := in.cfg.Destinations[p.Signal].Err; err != nil {
-		in.ledger.drop(p.Signal, otlp.DroppedMisconfigured, p.Records, p.Size, err)
+	if err := in.refusals[p.Signal].Load(); err != nil {
+		in.ledger.drop(p.Signal, otlp.DroppedMisconfigured, p.Records, p.Size, *err)
 		in.collector.Add(p.Size)
 		return nil
 	}
@@ -188,7 +198,7 @@ func (a *app) loop(subscribed bool) *loop {
 	return &loop{
 		log:      a.log,
 		now:      a.now,
-		next:     a.api.Next,
+		next:     a.next,
 		active:   a.active,
 		queue:    a.queue,
 		flusher:  a.flusher,

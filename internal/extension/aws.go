@@ -2,9 +2,10 @@ package extension
 
 import (
 	"fmt"
-	"slices"
+	"net/url"
 	"strings"
 
+	"github.com/otlp-relay/otlp-relay/internal/export"
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 )
 
@@ -27,55 +28,27 @@ func (d *Destination) awsTelemetry() bool {
 	return ok
 }
 
-// awsHost is the AWS service and region that a host stands for: one of CloudWatch's OTLP endpoints, a Lambda
-// function URL, or SQS. Both are empty for any other.
-func awsHost(host string) (service, region string) {
-	labels := strings.Split(strings.TrimSuffix(strings.ToLower(host), "."), ".")
-	cut := func(suffix ...string) bool {
-		n := len(labels) - len(suffix)
-		if n <= 0 || !slices.Equal(labels[n:], suffix) {
-			return false
-		}
-		labels = labels[:n]
-		return true
-	}
-	if cut("on", "aws") { // <id>.lambda-url.<region>.on.aws
-		if len(labels) == 3 && labels[1] == "lambda-url" {
-			return "lambda", labels[2]
-		}
-		return "", ""
-	}
-	if !cut("amazonaws", "com") && !cut("amazonaws", "com", "cn") && !cut("api", "aws") {
-		return "", ""
-	}
-	cut("vpce")
-	if cut("queue") { // SQS, as old SDKs spell it
-		return "sqs", labels[len(labels)-1]
-	}
-	if len(labels) < 2 {
-		return "", ""
-	}
-	service, region = strings.TrimSuffix(labels[len(labels)-2], "-fips"), labels[len(labels)-1]
-	if _, telemetry := awsEndpoints[service]; !telemetry && service != "sqs" {
-		return "", ""
-	}
-	return service, region
-}
-
-// aws finds out whether AWS takes d's requests, and refuses what it would refuse.
+// aws finds out whether an AWS service takes d's requests, and refuses what that would refuse.
 func (l *lookup) aws(d *Destination, endpoint variable) error {
-	d.Service, d.Region = awsHost(d.URL.Hostname())
+	if host := strings.ToLower(d.URL.Hostname()); isQueue(host) {
+		return errQueue(endpoint)
+	}
+	d.Service, d.Region, _ = export.ServiceOf(&url.URL{Scheme: "https", Host: d.URL.Host})
 	special := awsEndpoints[d.Service]
 	switch {
-	case d.Service == "sqs":
-		return errQueue(endpoint)
-	case d.Service != "" && d.Protocol == GRPC:
-		return fmt.Errorf("%s is AWS's, which does not speak OTLP/gRPC: write it with https://, and set %sPROTOCOL to http/protobuf", endpoint.name, prefix)
+	case d.Service != "" && (d.Protocol == GRPC || !d.secure()):
+		return fmt.Errorf("%s is AWS's, which speaks OTLP/HTTP over TLS alone: write it with https://, and set %sPROTOCOL to http/protobuf", endpoint.name, prefix)
 	case d.awsTelemetry() && special.signal != l.sig:
 		return fmt.Errorf("%s is AWS's endpoint for %s alone: set %s%s_ENDPOINT to it, and those of the other signals to theirs",
 			endpoint.name, special.signal, prefix, upper(special.signal))
 	}
 	return nil
+}
+
+// isQueue says whether a host is SQS (AWS General Reference, "Amazon SQS endpoints and quotas").
+func isQueue(host string) bool {
+	name, _, found := strings.Cut(host, ".amazonaws.com")
+	return found && (strings.HasPrefix(name, "sqs.") || strings.HasSuffix("."+name, ".queue"))
 }
 
 // errQueue is about a way to the relay that comes later.

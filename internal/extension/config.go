@@ -2,6 +2,7 @@ package extension
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -135,6 +136,9 @@ func (c *Config) resolve(sig otlp.Signal, secrets map[reference]string) (d Desti
 // named is an error about a destination, in which each setting that is called by its general variable is called by
 // the one that it was taken from.
 func (c *Config) named(sig otlp.Signal, err error) error {
+	if err == nil {
+		return nil
+	}
 	text := err.Error()
 	for _, name := range destinationSettings {
 		if v := c.Sources[upper(sig)+"_"+name]; v != "" {
@@ -145,4 +149,14 @@ func (c *Config) named(sig otlp.Signal, err error) error {
 		return err
 	}
 	return errors.New(text)
+}
+
+// holder is the variable in force that refers to a secret.
+func (c *Config) holder(r reference) string {
+	for _, name := range slices.Sorted(maps.Values(c.Sources)) {
+		if strings.Contains(c.vars[name], string(r)) {
+			return name
+		}
+	}
+	return ""
 }

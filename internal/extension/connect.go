@@ -25,40 +25,59 @@ func (a *app) connect(ctx context.Context) {
 	cfg := flush.Config{Queue: a.queue, Recorder: (*recorder)(a), Changed: a.notify}
 	for _, sig := range otlp.Signals() {
 		d := &a.cfg.Destinations[sig]
+		if d.Err == nil {
+			cfg.Routes[sig], d.Err = a.firstRoute(sig, d)
+		}
 		if d.Err != nil {
-			continue
-		}
-		b, err := a.exporter(sig, d)
-		if err != nil {
-			d.Err = a.cfg.named(sig, err)
-			continue
-		}
-		a.breakers[sig] = b
-		cfg.Routes[sig] = flush.Route{
-			Sink:        b,
-			Compression: d.Compression,
-			MaxBytes:    d.maxBytes(),
-			BatchBytes:  min(a.settings.BufferBytes/otlp.SignalCount, maxBatchBytes),
-			Ready:       b.Ready,
+			a.breakers[sig] = nil
+			a.refusals[sig].Store(&d.Err)
 		}
 	}
 	a.flusher = flush.New(ctx, cfg)
 	a.own = newSelfMetrics(a)
 }
 
-// exporter is the chain of Sinks to a destination: breaker, retry, client.
-func (a *app) exporter(sig otlp.Signal, d *Destination) (*export.Breaker, error) {
-	switch {
-	case d.Protocol != HTTP:
+// firstRoute is a signal's route at the start, behind its breaker: one that opens later where it takes secrets.
+func (a *app) firstRoute(sig otlp.Signal, d *Destination) (flush.Route, error) {
+	g := a.gate(sig, d.place())
+	a.breakers[sig] = g
+	if len(d.Secrets) == 0 {
+		r, err := a.route(sig, d, g)
+		return r, a.cfg.named(sig, err)
+	}
+	// A file that cannot be read is known now.
+	_, err := export.LoadTLS(d.Certificate, d.ClientCert, d.ClientKey)
+	return flush.Route{Ready: g.Ready, Open: a.open(sig, g)}, a.cfg.named(sig, err)
+}
+
+// route makes the chain of Sinks to a destination: breaker, retry, client.
+func (a *app) route(sig otlp.Signal, d *Destination, g *gate) (flush.Route, error) {
+	client, err := a.client(sig, d)
+	if err != nil {
+		return flush.Route{}, err
+	}
+	g.normal.Sink = export.NewRetry(client, export.RetryConfig{Budget: a.cfg.FlushTimeout})
+	g.probe.Sink = client
+	return flush.Route{
+		Sink:        g,
+		Compression: d.Compression,
+		NoJSON:      d.Protocol == GRPC,
+		MaxBytes:    d.maxBytes(),
+		BatchBytes:  min(a.settings.BufferBytes/otlp.SignalCount, maxBatchBytes),
+		Ready:       g.Ready,
+	}, nil
+}
+
+// newClient is what speaks to a destination.
+func (a *app) newClient(sig otlp.Signal, d *Destination) (otlp.Sink, error) {
+	if d.Protocol != HTTP {
 		return nil, fmt.Errorf("%s is not supported by this version: set OTLP_RELAY_ENDPOINT to an OTLP/HTTP endpoint, https://…", d.Protocol)
-	case len(d.Secrets) > 0:
-		return nil, fmt.Errorf("%s is not resolved by this version: set the value itself", d.Secrets[0])
 	}
 	tlsConfig, err := export.LoadTLS(d.Certificate, d.ClientCert, d.ClientKey)
 	if err != nil {
 		return nil, err
 	}
-	client, err := export.NewHTTP(export.HTTPConfig{
+	return export.NewHTTP(export.HTTPConfig{
 		URL:       d.URL,
 		Header:    d.Header,
 		TLS:       tlsConfig,
@@ -69,13 +88,6 @@ func (a *app) exporter(sig otlp.Signal, d *Destination) (*export.Breaker, error)
 		Warn:      a.backendWarning(sig),
 		Now:       a.now,
 	})
-	if err != nil {
-		return nil, err
-	}
-	retry := export.NewRetry(client, export.RetryConfig{Budget: a.cfg.FlushTimeout})
-	b := export.NewBreaker(retry, client, a.now)
-	b.OnChange = a.breakerLog(sig, d.place())
-	return b, nil
 }
 
 // backendWarning logs what a backend says beside a success, each text once in a row.
@@ -99,6 +111,8 @@ func (a *app) breakerLog(sig otlp.Signal, host string) func(open bool, cause err
 		}
 		switch {
 		case a.ending.Load():
+		case open && errors.As(cause, new(*secretError)):
+			log.Warn("a secret cannot be read for now: data stays queued, invocations are not held", "error", cause)
 		case open:
 			log.Warn("backend out of order: data stays queued, invocations are not held", "error", cause)
 		default:
@@ -183,7 +197,7 @@ func (a *app) announce() {
 			a.log.Info("these signals have no backend: what comes is dropped", "signal", a.signalsWith(err))
 		default:
 			said[err.Error()] = true
-			a.log.Error("degraded: telemetry is accepted and dropped", "signal", a.signalsWith(err), "error", err)
+			a.log.Error(degraded, "signal", a.signalsWith(err), "error", err)
 		}
 	}
 	a.log.Info("started", "version", Version, "flush", a.mode().String(), "backend", a.backends(),

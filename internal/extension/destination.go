@@ -40,6 +40,8 @@ type Destination struct {
 	Secrets []reference
 
 	Err error // a mistake that leaves the signal without a destination
+
+	variable string // of the endpoint
 }
 
 // errNoEndpoint is what a signal without any destination carries.
@@ -56,7 +58,7 @@ func (e *environment) destination(sig otlp.Signal, c *Config) Destination {
 	if endpoint.name == "" {
 		return Destination{Err: errNoEndpoint}
 	}
-	d := Destination{Protocol: l.protocol()}
+	d := Destination{Protocol: l.protocol(), variable: endpoint.name}
 	if endpoint.value != "" {
 		if err := l.aim(&d, endpoint, c); err != nil {
 			return Destination{Err: err}
@@ -96,13 +98,13 @@ func (d *Destination) maxBytes() int {
 	return maxHTTPBytes
 }
 
-// place is what logs call the destination: its host, unless that is a secret.
+// place is what logs call the destination: its host, or the variable where that is a secret.
 func (d *Destination) place() string {
 	switch {
 	case d.Protocol == Stdout:
 		return "stdout"
 	case d.URL == nil:
-		return ""
+		return d.variable
 	}
 	return d.URL.Host
 }

@@ -9,37 +9,13 @@ import (
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 )
 
-func TestAWSHost(t *testing.T) {
-	for host, want := range map[string][2]string{
-		"abc123.lambda-url.eu-west-1.on.aws":               {"lambda", "eu-west-1"},
-		"ABC123.Lambda-URL.eu-west-1.on.aws.":              {"lambda", "eu-west-1"},
-		"xray.us-east-1.amazonaws.com":                     {"xray", "us-east-1"},
-		"logs.cn-north-1.amazonaws.com.cn":                 {"logs", "cn-north-1"},
-		"logs-fips.us-gov-west-1.amazonaws.com":            {"logs", "us-gov-west-1"},
-		"monitoring.us-east-1.api.aws":                     {"monitoring", "us-east-1"},
-		"vpce-0a.xray.us-east-1.vpce.amazonaws.com":        {"xray", "us-east-1"},
-		"sqs.us-east-1.amazonaws.com":                      {"sqs", "us-east-1"},
-		"us-west-2.queue.amazonaws.com":                    {"sqs", "us-west-2"},
-		"a.execute-api.us-east-1.amazonaws.com":            {},
-		"xray.us-east-1.amazonaws.com.example.com":         {},
-		"x.y.lambda-url.eu-west-1.on.aws":                  {},
-		"on.aws":                                           {},
-		"amazonaws.com":                                    {},
-		"xray.amazonaws.com":                               {},
-		"otlp.example.com":                                 {},
-		"127.0.0.1":                                        {},
-		"":                                                 {},
-		"queue.amazonaws.com":                              {},
-		"lambda-url.eu-west-1.on.aws":                      {},
-		"vpce.amazonaws.com":                               {},
-		"notxray.us-east-1.amazonaws.com":                  {},
-		"xray.us-east-1.amazonaws.com.cn.example.com":      {},
-		"xray.us-east-1.notamazonaws.com":                  {},
-		"something.xray.us-east-1.amazonaws.com":           {"xray", "us-east-1"},
-		"vpce-1-a.logs.eu-central-1.vpce.amazonaws.com.cn": {"logs", "eu-central-1"},
+func TestQueues(t *testing.T) {
+	for host, want := range map[string]bool{
+		"sqs.us-east-1.amazonaws.com": true, "us-west-2.queue.amazonaws.com": true, "queue.amazonaws.com": true, "sqs.cn-north-1.amazonaws.com.cn": true,
+		"xray.us-east-1.amazonaws.com": false, "sqs.example.com": false, "amazonaws.com": false, "myqueue.amazonaws.com": false, "": false,
 	} {
-		if service, region := awsHost(host); service != want[0] || region != want[1] {
-			t.Errorf("%s: %q %q, want %q", host, service, region, want)
+		if got := isQueue(host); got != want {
+			t.Errorf("%s: %v", host, got)
 		}
 	}
 }

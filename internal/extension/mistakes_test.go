@@ -87,7 +87,7 @@ func TestMistakes(t *testing.T) {
 		{"OTLP_RELAY_ENDPOINT=kinesis+https://k/s", `OTLP_RELAY_ENDPOINT: queues and streams are not supported by this version: set it to the backend's OTLP endpoint, https://…`},
 		{"OTLP_RELAY_ENDPOINT=https://sqs.eu-west-1.amazonaws.com/1/q", `OTLP_RELAY_ENDPOINT: queues and streams are not supported by this version: set it to the backend's OTLP endpoint, https://…`},
 		{"OTLP_RELAY_ENDPOINT=https://xray.eu-west-1.amazonaws.com", `OTLP_RELAY_ENDPOINT is AWS's endpoint for traces alone: set OTLP_RELAY_TRACES_ENDPOINT to it, and those of the other signals to theirs`},
-		{"OTLP_RELAY_TRACES_ENDPOINT=grpcs://xray.eu-west-1.amazonaws.com", `OTLP_RELAY_TRACES_ENDPOINT is AWS's, which does not speak OTLP/gRPC: write it with https://, and set OTLP_RELAY_PROTOCOL to http/protobuf`},
+		{"OTLP_RELAY_TRACES_ENDPOINT=grpcs://xray.eu-west-1.amazonaws.com", `OTLP_RELAY_TRACES_ENDPOINT is AWS's, which speaks OTLP/HTTP over TLS alone: write it with https://, and set OTLP_RELAY_PROTOCOL to http/protobuf`},
 		{"OTLP_RELAY_LOGS_ENDPOINT=https://logs.eu-west-1.amazonaws.com/v1/logs", `OTLP_RELAY_LOGS_ENDPOINT is CloudWatch Logs, which has to be told where to: set OTLP_RELAY_LOGS_HEADERS to x-aws-log-group=NAME,x-aws-log-stream=NAME`},
 		{"OTLP_RELAY_ENDPOINT=https://b/v1/traces", `OTLP_RELAY_ENDPOINT ends with /v1/traces, to which each signal's own path is appended: leave that out, or set OTLP_RELAY_TRACES_ENDPOINT`},
 		{"OTLP_RELAY_TRACES_ENDPOINT=https://b", `OTLP_RELAY_TRACES_ENDPOINT is used as it is and has no path: write it with the one that the backend takes traces at, such as /v1/traces`},

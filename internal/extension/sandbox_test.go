@@ -53,6 +53,7 @@ type options struct {
 	noTelemetry bool // the subscription was refused or answered 202
 	silent      bool // it was accepted, and nothing ever comes
 	rtt         time.Duration
+	route       func(a *app, sig otlp.Signal, client otlp.Sink) flush.Route // in place of one to the backend
 }
 
 func newSandbox(t *testing.T, o options) *sandbox {
@@ -79,6 +80,10 @@ func newSandbox(t *testing.T, o options) *sandbox {
 		return backend(ctx, p)
 	})
 	for _, sig := range otlp.Signals() {
+		if o.route != nil {
+			cfg.Routes[sig] = o.route(a, sig, client)
+			continue
+		}
 		b := export.NewBreaker(export.NewRetry(client, export.RetryConfig{Budget: time.Second}), client, s.wall)
 		b.OnChange = a.breakerLog(sig, "backend")
 		a.breakers[sig] = b

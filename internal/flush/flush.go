@@ -29,6 +29,14 @@ type Route struct {
 	MaxBytes    int              // of one request, uncompressed: the destination's limit
 	BatchBytes  int              // uncompressed bytes merged into one request at most; 0 means MaxBytes
 	Ready       func() bool      // whether the sink would take a request now; nil: always. An open breaker is not ready.
+
+	// Open makes the route where something has to come from the network first. It is called before anything is
+	// taken from the queue, and again for each export until it succeeds; meanwhile only Ready is used. nil: the
+	// route is made.
+	Open func(ctx context.Context) (Route, error)
+
+	// Refuse is the mistake that leaves the signal without a destination: what is queued is dropped.
+	Refuse error
 }
 
 // Config is what a Flusher needs.
@@ -217,6 +225,11 @@ func (f *Flusher) finished(sig otlp.Signal, err error) bool {
 // fails. It is the synchronous core: everything above only decides when it runs.
 func (f *Flusher) drain(ctx context.Context, sig otlp.Signal, upto buffer.Mark) error {
 	r := &f.cfg.Routes[sig]
+	if r.Open != nil {
+		if err := f.open(ctx, sig); err != nil {
+			return err
+		}
+	}
 	limit := r.MaxBytes
 	if r.BatchBytes > 0 {
 		limit = min(limit, r.BatchBytes)
@@ -226,12 +239,34 @@ func (f *Flusher) drain(ctx context.Context, sig otlp.Signal, upto buffer.Mark) 
 		if batch == nil {
 			return nil
 		}
+		if r.Refuse != nil {
+			records, bytes := total(batch)
+			f.cfg.Recorder.Dropped(sig, otlp.DroppedMisconfigured, records, bytes, r.Refuse)
+			continue
+		}
 		rest, err := f.guarded(ctx, sig, batch)
 		f.cfg.Queue.Restore(rest)
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// open puts the route that Open makes in its own place. A bug on the way leaves the signal without a destination.
+func (f *Flusher) open(ctx context.Context, sig otlp.Signal) (err error) {
+	var made Route
+	defer func() {
+		if v := recover(); v != nil {
+			made, err = Route{Refuse: fmt.Errorf("BUG: open the route of %s: %v\n%s", sig, v, debug.Stack())}, nil
+		}
+		if err == nil {
+			f.mu.Lock()
+			f.cfg.Routes[sig] = made // read elsewhere under mu, or by this goroutine and those that follow it
+			f.mu.Unlock()
+		}
+	}()
+	made, err = f.cfg.Routes[sig].Open(ctx)
+	return err
 }
 
 // guarded delivers a batch and survives a bug on the way: what was in its hands is counted, and the function
