@@ -43,6 +43,7 @@ type conn struct {
 	br       *bufio.Reader // reads Conn through tap
 	buf      []byte        // scratch for writing, kept from one exchange to the next
 	used     time.Time     // wall time of the last exchange's end
+	h2       *h2           // nil where HTTP/1.1 is spoken
 
 	// Of the exchange under way:
 	answered bool        // the answer has begun
@@ -115,6 +116,9 @@ const (
 
 // alive says whether c, idle so far, may be trusted with a request. It does not wait for the peer.
 func (c *conn) alive() bool {
+	if c.h2 != nil {
+		return c.h2.alive()
+	}
 	switch peek(c.raw) {
 	case quiet:
 		return c.br.Buffered() == 0
@@ -149,7 +153,7 @@ func (t tap) Read(p []byte) (int, error) {
 		n, err = c.Read(p[:min(len(p), c.left)])
 	}
 	c.left -= n
-	c.answered = c.answered || n > 0
+	c.answered = c.answered || n > 0 && c.h2 == nil
 	if err != nil && c.readErr == nil {
 		c.readErr = err
 	}

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	http1 = "http/1.1"
-	http2 = "h2"
+	overHTTP1 = "http/1.1"
+	overHTTP2 = "h2"
 )
 
 // A dialer opens connections to one destination, through a proxy where there is one.
@@ -38,7 +38,7 @@ type proxy struct {
 
 // newDialer checks what cfg says about connections.
 func newDialer(cfg HTTPConfig) (*dialer, error) {
-	d := &dialer{addr: dialAddr(cfg.URL), protocol: http1, net: cfg.Dial, userAgent: cfg.UserAgent}
+	d := &dialer{addr: dialAddr(cfg.URL), protocol: overHTTP1, net: cfg.Dial, userAgent: cfg.UserAgent}
 	if d.net == nil {
 		// No keep-alive probes: after a freeze they would find a connection dead that peek knows to be, and
 		// while the sandbox is frozen nothing can be sent.
@@ -67,7 +67,7 @@ func newDialer(cfg HTTPConfig) (*dialer, error) {
 	}
 	if u.Scheme == "https" {
 		d.proxy.tls = sync.OnceValue(func() *tls.Config {
-			conf := clientTLS(cfg.TLS, u.Hostname(), http1, cfg.Roots)
+			conf := clientTLS(cfg.TLS, u.Hostname(), overHTTP1, cfg.Roots)
 			conf.Certificates, conf.GetClientCertificate = nil, nil // they are for the backend
 			return conf
 		})
@@ -101,7 +101,7 @@ func (d *dialer) layer(ctx context.Context, raw net.Conn) (nc net.Conn, err erro
 			return nil, fmt.Errorf("speak TLS to the proxy: %w", err)
 		}
 	}
-	if d.proxy != nil && (d.tls != nil || d.protocol == http2) {
+	if d.proxy != nil && (d.tls != nil || d.protocol == overHTTP2) {
 		if err := d.tunnel(ctx, nc); err != nil {
 			return nil, err
 		}

@@ -12,6 +12,9 @@ import (
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 )
 
+// noProtocol is the alert of a peer that speaks no protocol of ours (RFC 7301 §3.2).
+const noProtocol tls.AlertError = 120
+
 // dialError is the error of a TCP connection that did not come about.
 type dialError struct{ error }
 
@@ -33,7 +36,11 @@ func (l *link) noAnswer(ctx context.Context, err error) *otlp.Error {
 		if advice := l.advice(err); advice != "" {
 			message += " (" + advice + ")"
 		}
-		return &otlp.Error{Code: otlp.Unavailable, Message: message, Retryable: true, Err: err}
+		e := &otlp.Error{Code: otlp.Unavailable, Message: message, Retryable: true, Err: err}
+		if reset, ok := errors.AsType[resetError](err); ok {
+			e.Code = reset.code()
+		}
+		return e
 	case dial.error != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		message += " (" + silence + ")"
 	}
@@ -49,7 +56,11 @@ func (l *link) advice(err error) string {
 	if l.dialer.proxy != nil {
 		peer = "proxy"
 	}
-	if advice := tlsAdvice(err); advice != "" {
+	plain, here := "http://", "is it an OTLP/HTTP endpoint? gRPC's port is another one"
+	if l.dialer.protocol == overHTTP2 {
+		plain, here = "grpc://", notGRPC
+	}
+	if advice := tlsAdvice(err, plain, here); advice != "" {
 		return advice
 	}
 	var dns *net.DNSError
@@ -64,14 +75,20 @@ func (l *link) advice(err error) string {
 		return silence
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the " + peer + " closed the connection without an answer"
-	case errors.Is(err, errNotHTTP):
-		return "is it an OTLP/HTTP endpoint? gRPC's port is another one"
+	case errors.Is(err, errIsTLS):
+		return "is it a grpcs:// endpoint?"
+	case errors.Is(err, errNotHTTP), errors.Is(err, errNotHTTP2), errors.Is(err, errIsHTTP1):
+		return here
 	}
 	return ""
 }
 
-// tlsAdvice is advice for errors of TLS.
-func tlsAdvice(err error) string {
+// notGRPC is the advice where something else answers.
+const notGRPC = "is it an OTLP/gRPC endpoint? OTLP/HTTP's port is another one"
+
+// tlsAdvice is advice for errors of TLS. plain is the scheme of an endpoint without, and here asks whether it is
+// the right endpoint.
+func tlsAdvice(err error, plain, here string) string {
 	var (
 		unknown x509.UnknownAuthorityError
 		noRoots x509.SystemRootsError
@@ -79,6 +96,7 @@ func tlsAdvice(err error) string {
 		invalid x509.CertificateInvalidError
 		record  tls.RecordHeaderError
 		op      *net.OpError
+		alert   tls.AlertError
 	)
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &noRoots):
@@ -88,7 +106,9 @@ func tlsAdvice(err error) string {
 	case errors.As(err, &invalid):
 		return "the certificate is not valid: renew it, or check the clock"
 	case errors.As(err, &record):
-		return "it does not speak TLS: is it an http:// endpoint?"
+		return "it does not speak TLS: is it an " + plain + " endpoint?"
+	case errors.As(err, &alert) && alert == noProtocol:
+		return here
 	case errors.As(err, &op) && op.Op == "remote error":
 		return "it refuses our side of TLS: does it want OTLP_RELAY_CLIENT_CERTIFICATE and OTLP_RELAY_CLIENT_KEY?"
 	}

@@ -108,7 +108,7 @@ func compareVerdicts(t *testing.T, system func(*world) (bundle, dir []byte)) {
 			continue
 		}
 		_, wantErr = handshake(c, &tls.Config{ServerName: testHost})
-		if _, err = handshake(c, clientTLS(nil, testHost, http1, roots)); text(err) != text(wantErr) {
+		if _, err = handshake(c, clientTLS(nil, testHost, overHTTP1, roots)); text(err) != text(wantErr) {
 			t.Fatalf("chain%s: the handshake ends with %v, crypto/tls's own with %v", c.what, err, wantErr)
 		}
 	}
@@ -191,7 +191,7 @@ func TestRootsParseFew(t *testing.T) {
 		between := w.issue(authorityTemplate("Between"), &w.bundled[i])
 		leaf := w.issue(serverTemplate(), &between)
 		c := chain{sent: []*x509.Certificate{leaf.cert, between.cert}, key: leaf.key}
-		conf := clientTLS(nil, testHost, http1, roots)
+		conf := clientTLS(nil, testHost, overHTTP1, roots)
 		if _, err := handshake(c, conf); err != nil {
 			t.Fatalf("root %d: %v", i, err)
 		}
@@ -260,7 +260,7 @@ func TestRootsResumption(t *testing.T) {
 				conf.SetSessionTicketKeys([][32]byte{{1}}) // what one server gives out all others take
 				return conf
 			}
-			client := clientTLS(nil, testHost, http1, roots)
+			client := clientTLS(nil, testHost, overHTTP1, roots)
 			expect := func(server *tls.Config, resumed bool, want string) {
 				t.Helper()
 				s, err := shake(server, client)
