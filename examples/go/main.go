@@ -39,13 +39,14 @@ type Order struct {
 	FlushFirst bool `json:"flush_first"`
 }
 
-// Receipt is the response: how much telemetry the invocation made.
+// Receipt is the response: how much telemetry the invocation made, and what its flush took.
 type Receipt struct {
-	ID      string `json:"id"`
-	TraceID string `json:"trace_id"`
-	Spans   int    `json:"spans"`
-	Logs    int    `json:"logs"`
-	Points  int    `json:"points"`
+	ID      string  `json:"id"`
+	TraceID string  `json:"trace_id"`
+	Spans   int     `json:"spans"`
+	Logs    int     `json:"logs"`
+	Points  int     `json:"points"`
+	FlushMS float64 `json:"flush_ms"`
 }
 
 func main() {
@@ -103,10 +104,12 @@ func (f *function) handle(ctx context.Context, order Order) (Receipt, error) {
 	f.duration.Record(ctx, time.Since(begin).Seconds())
 	root.End()
 
+	beginFlush := time.Now()
 	if err := f.flush(ctx); err != nil {
 		// Telemetry must not fail the function.
 		fmt.Fprintln(os.Stderr, "flush telemetry:", err)
 	}
+	flushed := time.Since(beginFlush)
 	if order.Hang {
 		time.Sleep(time.Hour)
 	}
@@ -115,6 +118,8 @@ func (f *function) handle(ctx context.Context, order Order) (Receipt, error) {
 		Spans:  1 + order.Steps, // the root span, and one a step
 		Logs:   1 + order.Steps, // "order received", and one a step
 		Points: 2,               // two instruments of one series each
+
+		FlushMS: float64(flushed.Microseconds()) / 1000,
 	}, nil
 }
 

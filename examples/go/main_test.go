@@ -164,3 +164,14 @@ func TestXRayParent(t *testing.T) {
 		}
 	}
 }
+
+func TestDisabledSDK(t *testing.T) {
+	t.Setenv("OTEL_SDK_DISABLED", "true")
+	f, backend := start(t)
+	if _, err := f.handle(t.Context(), Order{ID: "A-1", Steps: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(backend.Requests()); n > 0 {
+		t.Errorf("%d requests arrived of an SDK that is disabled", n)
+	}
+}

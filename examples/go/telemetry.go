@@ -9,8 +9,11 @@ import (
 	"sync"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
+	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploggrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploghttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -28,8 +31,11 @@ type telemetry struct {
 	logs    *sdklog.LoggerProvider
 }
 
-// newTelemetry sets the SDK up. Where it sends to comes from OTEL_EXPORTER_OTLP_ENDPOINT.
+// newTelemetry sets the SDK up. Where it sends to comes from the OTEL_EXPORTER_OTLP_* variables.
 func newTelemetry(ctx context.Context) (*telemetry, error) {
+	if os.Getenv("OTEL_SDK_DISABLED") == "true" { // which Go's SDK leaves to the program
+		return &telemetry{sdktrace.NewTracerProvider(), sdkmetric.NewMeterProvider(), sdklog.NewLoggerProvider()}, nil
+	}
 	res, err := resource.New(ctx,
 		resource.WithTelemetrySDK(),
 		resource.WithAttributes(
@@ -47,17 +53,9 @@ func newTelemetry(ctx context.Context) (*telemetry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe this function: %w", err)
 	}
-	spans, err := otlptracehttp.New(ctx)
+	spans, points, records, err := newExporters(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("make the trace exporter: %w", err)
-	}
-	points, err := otlpmetrichttp.New(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("make the metric exporter: %w", err)
-	}
-	records, err := otlploghttp.New(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("make the log exporter: %w", err)
+		return nil, fmt.Errorf("make the exporters: %w", err)
 	}
 	return &telemetry{
 		traces: sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithBatcher(spans)),
@@ -66,6 +64,23 @@ func newTelemetry(ctx context.Context) (*telemetry, error) {
 		logs: sdklog.NewLoggerProvider(sdklog.WithResource(res),
 			sdklog.WithProcessor(sdklog.NewBatchProcessor(records))),
 	}, nil
+}
+
+// newExporters follows OTEL_EXPORTER_OTLP_PROTOCOL, of which the exporters themselves read only whether
+// otlptracehttp is to send JSON.
+func newExporters(ctx context.Context) (spans sdktrace.SpanExporter, points sdkmetric.Exporter, records sdklog.Exporter, err error) {
+	var errs [3]error
+	switch os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL") {
+	case "grpc":
+		spans, errs[0] = otlptracegrpc.New(ctx)
+		points, errs[1] = otlpmetricgrpc.New(ctx)
+		records, errs[2] = otlploggrpc.New(ctx)
+	default:
+		spans, errs[0] = otlptracehttp.New(ctx)
+		points, errs[1] = otlpmetrichttp.New(ctx)
+		records, errs[2] = otlploghttp.New(ctx)
+	}
+	return spans, points, records, errors.Join(errs[:]...)
 }
 
 // flush hands everything to the extension. Once the handler has returned, Lambda may freeze this process for

@@ -29,7 +29,7 @@ func TestQuick(t *testing.T) {
 	doc := string(b)
 	for _, title := range []string{"Size", "Cold start at full CPU", "Memory", "First request over TLS", "Looking at a body", "From the queue to the wire",
 		"Added billed time of an invocation", "A dead backend", "CPU time of an invocation", "First request after a freeze",
-		"Others, for reference", "What these figures are not"} {
+		"What telemetry costs the handler", "Others, for reference", "What these figures are not"} {
 		_, section, found := strings.Cut(doc, "\n## "+title+"\n")
 		section, _, _ = strings.Cut(section, "\n## ")
 		if !found || title != "What these figures are not" && strings.Count(section, "\n|") < 3 {

@@ -134,6 +134,7 @@ type setup struct {
 	share     bool // with the CPU share of that size
 	backend   *otlptest.Backend
 	vars      map[string]string
+	change    func(*lambdasim.Config) // to run another function than the benchmark's; may be nil
 }
 
 // start starts an environment with the benchmark's function. Close it.
@@ -157,6 +158,9 @@ func (l *lab) start(ctx context.Context, s setup) (*lambdasim.Env, error) {
 	}
 	for k, v := range s.vars {
 		cfg.Env[k] = v
+	}
+	if s.change != nil {
+		s.change(&cfg)
 	}
 	env, err := lambdasim.Start(ctx, cfg)
 	if err != nil {

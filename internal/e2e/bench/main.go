@@ -61,6 +61,7 @@ func parts() []part {
 		{"dead", measureDead},
 		{"cost", measureCost},
 		{"thaw", measureThaw},
+		{"sdks", measureSDKs},
 	}
 }
 

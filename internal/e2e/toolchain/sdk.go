@@ -18,6 +18,7 @@ type SDK struct {
 func SDKs() []SDK {
 	return []SDK{
 		{"go", "http/protobuf", ""},
+		{"go", "http/json", ""}, // of traces; the others stay protobuf
 		{"python", "http/protobuf", ""},
 		{"python", "http/json", ""},
 		{"node", "http/protobuf", ""},
