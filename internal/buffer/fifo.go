@@ -5,11 +5,13 @@ package buffer
 type fifo struct {
 	items []Item
 	head  int
+	bytes int // of what is queued, uncompressed
 }
 
 func (f *fifo) len() int { return len(f.items) - f.head }
 
 func (f *fifo) pushBack(it Item) {
+	f.bytes += it.Size
 	// Reuse the room of what was taken once it is at least half, so that each item moves O(1) times.
 	if len(f.items) == cap(f.items) && f.head > 0 && f.head >= len(f.items)/2 {
 		n := copy(f.items, f.items[f.head:])
@@ -23,6 +25,7 @@ func (f *fifo) pushBack(it Item) {
 func (f *fifo) popFront(n int) []Item {
 	out := make([]Item, n)
 	copy(out, f.items[f.head:])
+	f.bytes -= size(out)
 	clear(f.items[f.head : f.head+n])
 	f.head += n
 	if f.head == len(f.items) {
@@ -33,6 +36,7 @@ func (f *fifo) popFront(n int) []Item {
 
 // pushFront puts items before the first, in their order.
 func (f *fifo) pushFront(items []Item) {
+	f.bytes += size(items)
 	if n := len(items); f.head >= n {
 		f.head -= n
 		copy(f.items[f.head:], items)
@@ -41,4 +45,12 @@ func (f *fifo) pushFront(items []Item) {
 	joined := make([]Item, 0, len(items)+f.len())
 	joined = append(joined, items...)
 	f.items, f.head = append(joined, f.items[f.head:]...), 0
+}
+
+// size is the bytes of items, uncompressed.
+func size(items []Item) (n int) {
+	for _, it := range items {
+		n += it.Size
+	}
+	return n
 }

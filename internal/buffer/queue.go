@@ -179,13 +179,14 @@ func (q *Queue) Queued(sig otlp.Signal) (records, bytes int) {
 	return records, bytes
 }
 
-// Oldest is when the oldest payload arrived (wall time); false where the queue is empty.
-func (q *Queue) Oldest() (received time.Time, ok bool) {
+// Waiting is how much of a signal is queued, in uncompressed bytes, and when its oldest payload arrived (wall
+// time); false where there is nothing.
+func (q *Queue) Waiting(sig otlp.Signal) (bytes int, oldest time.Time, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	f := q.oldestLocked()
-	if f == nil {
-		return time.Time{}, false
+	f := &q.fifos[sig]
+	if f.len() == 0 {
+		return 0, time.Time{}, false
 	}
-	return f.items[f.head].Received, true
+	return f.bytes, f.items[f.head].Received, true
 }

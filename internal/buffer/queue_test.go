@@ -109,8 +109,11 @@ func TestRestoreIntoAFullQueueDropsWhatCameBack(t *testing.T) {
 	if got := sizes(dropped); !slices.Equal(got, []int{10}) {
 		t.Errorf("dropped %v, want the oldest that came back", got)
 	}
-	if at, ok := q.Oldest(); !ok || !at.Equal(time.Unix(11, 0)) {
-		t.Errorf("Oldest = %v, %v", at, ok)
+	if n, oldest, ok := q.Waiting(otlp.Traces); n != 11 || !oldest.Equal(time.Unix(11, 0)) || !ok {
+		t.Errorf("Waiting = %d, %v, %v", n, oldest, ok)
+	}
+	if _, _, ok := q.Waiting(otlp.Metrics); ok {
+		t.Error("something waits that never came")
 	}
 }
 
@@ -149,6 +152,9 @@ func TestAccounts(t *testing.T) {
 			for _, s := range otlp.Signals() {
 				_, n := q.Queued(s)
 				held += n
+				if waiting, _, _ := q.Waiting(s); waiting != n {
+					t.Fatalf("seed %d: %s: %d bytes queued, %d waiting", seed, s, n, waiting)
+				}
 			}
 			for _, b := range flight {
 				for _, it := range b {

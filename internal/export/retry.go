@@ -21,6 +21,9 @@ type RetryConfig struct {
 	// attempt.
 	Budget time.Duration
 
+	// More says whether another attempt may follow so many failures; nil: always.
+	More func(failures int) bool
+
 	// Jitter picks a wait from 0 to limit; nil picks at random.
 	Jitter func(limit time.Duration) time.Duration
 }
@@ -49,9 +52,9 @@ func (r *Retry) Send(ctx context.Context, p otlp.Payload) error {
 func (cfg RetryConfig) retry(ctx context.Context, attempt func() error) error {
 	start := time.Now()
 	backoff := firstBackoff
-	for {
+	for failures := 1; ; failures++ {
 		err := attempt()
-		if !mayRetry(err) || ctx.Err() != nil {
+		if !mayRetry(err) || ctx.Err() != nil || cfg.More != nil && !cfg.More(failures) {
 			return err
 		}
 		wait := max(cfg.jitter(backoff), askedWait(err))

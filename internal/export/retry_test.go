@@ -17,6 +17,23 @@ func busy(after time.Duration) error {
 	return &otlp.Error{Code: otlp.Unavailable, HTTPStatus: 503, Message: "busy", Retryable: true, RetryAfter: after}
 }
 
+func TestRetryAsksWhetherToGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		attempts, more := 0, 1
+		next := sinkFunc(func(context.Context, otlp.Payload) error {
+			attempts++
+			return busy(0)
+		})
+		r := NewRetry(next, RetryConfig{Budget: time.Second, Jitter: whole, More: func(failures int) bool { return failures <= more }})
+		for more = range 3 {
+			attempts = 0
+			if r.Send(t.Context(), payload(1)) == nil || attempts != more+1 {
+				t.Errorf("%d attempts, want %d", attempts, more+1)
+			}
+		}
+	})
+}
+
 func TestRetry(t *testing.T) {
 	ms := time.Millisecond
 	permanent := &otlp.Error{Code: otlp.InvalidArgument, HTTPStatus: 400}

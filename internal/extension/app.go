@@ -51,7 +51,7 @@ type app struct {
 	active    func() int       // requests of the function's SDK that are begun and not answered
 
 	wake  chan struct{}
-	done  chan string
+	done  chan lambdaapi.PlatformEvent
 	heard atomic.Bool
 
 	own    *selfMetrics // nil where OTLP_RELAY_SELF_METRICS is off, or metrics have no destination
@@ -90,7 +90,7 @@ func newApp(cfg Config, out io.Writer) *app {
 		roots:    export.Roots{File: cfg.RootsFile},
 		now:      wallNow,
 		wake:     make(chan struct{}, 1),
-		done:     make(chan string, 16),
+		done:     make(chan lambdaapi.PlatformEvent, 16),
 	}
 	a.client = a.newClient
 	a.vault = a.newVault(a.readSecret)
@@ -211,6 +211,8 @@ func (a *app) loop(subscribed bool) *loop {
 			Interval:  a.cfg.FlushInterval,
 			HighWater: a.settings.BufferBytes / 2,
 		},
+		adapts:     a.mode() == flush.Auto,
+		history:    flush.History{Interval: a.cfg.FlushInterval},
 		timeout:    a.cfg.FlushTimeout,
 		done:       a.done,
 		heard:      a.heard.Load,

@@ -56,7 +56,7 @@ func (a *app) route(sig otlp.Signal, d *Destination, g *gate) (flush.Route, erro
 	if err != nil {
 		return flush.Route{}, err
 	}
-	g.normal.Sink = export.NewRetry(client, export.RetryConfig{Budget: a.cfg.FlushTimeout})
+	g.normal.Sink = a.retry(client)
 	g.probe.Sink = client
 	return flush.Route{
 		Sink:        g,
@@ -87,6 +87,15 @@ func (a *app) newClient(sig otlp.Signal, d *Destination) (otlp.Sink, error) {
 		Proxy:     func(u *url.URL) (*url.URL, error) { return http.ProxyFromEnvironment(&http.Request{URL: u}) },
 		Warn:      a.backendWarning(sig),
 		Now:       a.now,
+	})
+}
+
+// retry is a client that tries again once, at once: the invocation may be held meanwhile, the data stays queued, and
+// the breaker's windows do the rest. At SHUTDOWN nothing comes later, and it goes on for as long as there is time.
+func (a *app) retry(client otlp.Sink) *export.Retry {
+	return export.NewRetry(client, export.RetryConfig{
+		Budget: a.cfg.FlushTimeout,
+		More:   func(failures int) bool { return failures == 1 || a.ending.Load() },
 	})
 }
 
@@ -178,7 +187,7 @@ func (a *app) telemetryEvent(ev lambdaapi.PlatformEvent) {
 		return
 	}
 	select {
-	case a.done <- ev.RequestID:
+	case a.done <- ev:
 	default: // the loop has ended, or is far behind: it waits no longer than its budget
 	}
 }

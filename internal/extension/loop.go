@@ -21,6 +21,13 @@ type breaker interface {
 	Reset()             // close it
 }
 
+// policy is when data leaves: a flush.Policy, unless a simulation compares it with others.
+type policy interface {
+	Invoke(flush.Situation) flush.Plan
+	Arrival(flush.Situation) (why string, flush bool)
+	Due(flush.Situation) (in time.Duration, ok bool)
+}
+
 // loop is the extension's one select loop: Extensions API events, runtimeDone, arriving data and one timer.
 // Only its own goroutine touches its state.
 type loop struct {
@@ -34,17 +41,19 @@ type loop struct {
 	hosts    [otlp.SignalCount]string  // of the destinations
 	ledger   *ledger
 	garbage  *tune.Collector
-	policy   flush.Policy
+	policy   policy
+	adapts   bool          // the policy goes by the history
 	timeout  time.Duration // OTLP_RELAY_FLUSH_TIMEOUT
 	own      *selfMetrics  // nil: not wanted
 
-	events <-chan lambdaapi.Event // filled by poll
-	done   <-chan string          // request ids of runtimeDone events
-	heard  func() bool            // whether the Telemetry API has sent anything yet
-	wake   <-chan struct{}        // data arrived, a request was answered, or an export ended
+	events <-chan lambdaapi.Event         // filled by poll
+	done   <-chan lambdaapi.PlatformEvent // runtimeDone events
+	heard  func() bool                    // whether the Telemetry API has sent anything yet
+	wake   <-chan struct{}                // data arrived, a request was answered, or an export ended
 
-	subscribed bool        // runtimeDone events were promised
-	deaf       bool        // … but the last one awaited did not come
+	subscribed bool // runtimeDone events were promised
+	deaf       bool // … but the last one awaited did not come
+	history    flush.History
 	wanted     buffer.Mark // what the policy has decided to export
 	held       *invocation // the invocation that has not been given back yet; nil while Next is pending
 	early      []string    // runtimeDone ids that match no held invocation, since the last INVOKE
@@ -59,9 +68,11 @@ type loop struct {
 // invocation is one that the extension holds: Next has not been called since its INVOKE.
 type invocation struct {
 	id       string
+	began    time.Time // wall clock
 	deadline time.Time // wall clock; zero where the platform did not say
 	plan     flush.Plan
 	done     bool                   // its runtimeDone has come
+	handler  time.Duration          // how long it took, by its runtimeDone; 0 where that is not known
 	proven   bool                   // the Telemetry API has delivered something, so runtimeDone is worth waiting for
 	exported [otlp.SignalCount]bool // it was held for this signal's exports
 	until    time.Time              // it is held no longer than this; monotonic, as it is not frozen while it is held
@@ -94,8 +105,8 @@ func (l *loop) run(ctx context.Context) (lambdaapi.Event, error) {
 			default: // of a platform to come: nothing is known to be done about it
 				l.release()
 			}
-		case id := <-l.done:
-			l.runtimeDone(id)
+		case ev := <-l.done:
+			l.runtimeDone(ev)
 		case <-l.wake:
 		case <-timer.C:
 		case <-ctx.Done():
@@ -137,22 +148,42 @@ func (l *loop) poll(ctx context.Context, events chan<- lambdaapi.Event) {
 
 // situation is what the policy decides on.
 func (l *loop) situation() flush.Situation {
-	s := flush.Situation{Bytes: l.queue.Bytes(), Telemetry: l.subscribed && !l.deaf}
-	if oldest, ok := l.queue.Oldest(); ok {
-		s.Age = l.now().Sub(oldest)
+	s := flush.Situation{Telemetry: l.subscribed && !l.deaf, History: l.history}
+	now := l.now()
+	for _, sig := range otlp.Signals() {
+		bytes, oldest, ok := l.queue.Waiting(sig)
+		if !ok || !l.open(sig, now) {
+			continue
+		}
+		s.Bytes += bytes
+		s.Age = max(s.Age, now.Sub(oldest))
 	}
 	return s
 }
 
+// open says whether data of a signal could leave now.
+func (l *loop) open(sig otlp.Signal, now time.Time) bool {
+	b := l.breakers[sig]
+	return b != nil && (b.Closed() || !b.RetryAt().After(now))
+}
+
 // invoke begins to hold an invocation.
 func (l *loop) invoke(ev lambdaapi.Event) {
-	inv := &invocation{id: ev.RequestID, deadline: ev.Deadline, plan: l.policy.Invoke(l.situation())}
-	inv.done = slices.Contains(l.early, inv.id)
+	inv := &invocation{id: ev.RequestID, began: l.now(), deadline: ev.Deadline}
+	if l.adapts {
+		l.learn(l.history.Invoke(inv.began))
+	}
+	s := l.situation()
+	inv.plan = l.policy.Invoke(s)
+	l.explainPlan(inv, s)
+	inv.done = slices.ContainsFunc(l.early, func(id string) bool { return id == inv.id })
 	inv.proven = l.heard()
 	l.early = nil // an asynchronous retry comes with the same id
 	l.held, l.last = inv, inv.id
-	for i := range l.patience {
-		l.patience[i].invoke()
+	if inv.plan.Flush || inv.plan.AwaitDone { // one that asks for nothing teaches no patience
+		for i := range l.patience {
+			l.patience[i].invoke()
+		}
 	}
 	if inv.plan.Flush {
 		l.want()
@@ -181,28 +212,38 @@ func (l *loop) limit(inv *invocation) {
 }
 
 // runtimeDone ends the wait for the function; what is left is the wait for the exports.
-func (l *loop) runtimeDone(id string) {
+func (l *loop) runtimeDone(ev lambdaapi.PlatformEvent) {
 	l.deaf = false
-	if l.held == nil || l.held.id != id {
-		if id != l.last { // telemetry is delivered at least once
-			l.early = append(l.early, id)
+	if l.held == nil || l.held.id != ev.RequestID {
+		if ev.RequestID != l.last { // telemetry is delivered at least once
+			l.early = append(l.early, ev.RequestID)
 		}
 		return
 	}
 	l.held.done = true
+	l.held.handler = max(0, min(ev.Time.Sub(l.held.began), l.now().Sub(l.held.began)))
 	l.limit(l.held)
 }
 
-// want decides to export what is queued now.
-func (l *loop) want() { l.wanted = max(l.wanted, l.queue.Mark()) }
+// want decides to export what is queued now. It says whether that is more than was wanted before.
+func (l *loop) want() (more bool) {
+	mark := l.queue.Mark()
+	more = mark > l.wanted
+	l.wanted = max(l.wanted, mark)
+	return more
+}
 
 // step does what the state asks for after any event: start exports, give the invocation back, report losses.
 func (l *loop) step() {
 	active := l.active() // before the queue is looked at: what these requests bring is either active or queued
 	l.stuck = min(l.stuck, active)
 	s := l.situation()
-	if in, ok := l.policy.Due(s); l.policy.Arrival(s) || ok && in == 0 {
-		l.want()
+	why, now := l.policy.Arrival(s)
+	if in, ok := l.policy.Due(s); ok && in == 0 && !now {
+		why, now = whyTimer, true
+	}
+	if now && l.want() {
+		l.explainFlush(why, s)
 	}
 	for _, sig := range otlp.Signals() {
 		l.lasting[sig] = l.lasting[sig] && l.flusher.Busy(sig)
@@ -212,6 +253,7 @@ func (l *loop) step() {
 	}
 	l.flusher.Start(l.wanted)
 	if l.held != nil && l.finished(active) {
+		l.learnRelease(l.held)
 		l.held = nil
 		l.release()
 	} else {

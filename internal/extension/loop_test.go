@@ -182,7 +182,7 @@ func TestIntervalMode(t *testing.T) {
 }
 
 func TestOutage(t *testing.T) {
-	for _, mode := range []flush.Mode{flush.End, flush.Next, flush.Interval} {
+	for _, mode := range []flush.Mode{flush.Auto, flush.End, flush.Next, flush.Interval} {
 		for _, running := range []bool{false, true} {
 			name := mode.String() + map[bool]string{false: ", monotonic stopped", true: ", monotonic running"}[running]
 			bubble(name, t, options{mode: mode}, func(t *testing.T, s *sandbox) {

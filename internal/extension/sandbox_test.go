@@ -27,8 +27,11 @@ type sandbox struct {
 	log      *bytes.Buffer
 	events   chan lambdaapi.Event
 	inNext   atomic.Bool
-	requests atomic.Int32 // open in the receiver
+	entered  chan struct{} // Next was called
+	requests atomic.Int32  // open in the receiver
 	ended    chan lambdaapi.Event
+	count    int          // of the invocations that calls has made
+	pending  string       // the last of them, where its runtimeDone waits for a thaw
 	jump     atomic.Int64 // how far wall time is ahead of the bubble's: freezes with monotonic time stopped
 
 	mu       sync.Mutex
@@ -54,16 +57,23 @@ type options struct {
 	silent      bool // it was accepted, and nothing ever comes
 	rtt         time.Duration
 	route       func(a *app, sig otlp.Signal, client otlp.Sink) flush.Route // in place of one to the backend
+	quiet       bool                                                        // no debug log
+	policy      policy                                                      // in place of the mode's
 }
 
 func newSandbox(t *testing.T, o options) *sandbox {
-	s := &sandbox{t: t, log: &bytes.Buffer{}, events: make(chan lambdaapi.Event), ended: make(chan lambdaapi.Event, 1)}
+	s := &sandbox{t: t, log: &bytes.Buffer{}, events: make(chan lambdaapi.Event), entered: make(chan struct{}, 1),
+		ended: make(chan lambdaapi.Event, 1)}
 	s.backend = func(ctx context.Context, _ otlp.Payload) error { return wait(ctx, o.rtt) }
+	level := slog.LevelDebug
+	if o.quiet {
+		level = slog.LevelInfo
+	}
 	a := &app{
 		cfg:  Config{Flush: o.mode, FlushTimeout: time.Second, FlushInterval: 5 * time.Second},
-		log:  slog.New(slog.NewTextHandler(&syncWriter{w: s.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		log:  slog.New(slog.NewTextHandler(&syncWriter{w: s.log}, &slog.HandlerOptions{Level: level})),
 		wake: make(chan struct{}, 1),
-		done: make(chan string, 16),
+		done: make(chan lambdaapi.PlatformEvent, 16),
 	}
 	a.now, a.active = s.wall, func() int { return int(s.requests.Load()) }
 	a.settings.BufferBytes = 1 << 20
@@ -84,7 +94,7 @@ func newSandbox(t *testing.T, o options) *sandbox {
 			cfg.Routes[sig] = o.route(a, sig, client)
 			continue
 		}
-		b := export.NewBreaker(export.NewRetry(client, export.RetryConfig{Budget: time.Second}), client, s.wall)
+		b := export.NewBreaker(a.retry(client), client, s.wall)
 		b.OnChange = a.breakerLog(sig, "backend")
 		a.breakers[sig] = b
 		cfg.Routes[sig] = flush.Route{Sink: b, MaxBytes: 1 << 20, Ready: b.Ready}
@@ -95,12 +105,19 @@ func newSandbox(t *testing.T, o options) *sandbox {
 	l.next = func(ctx context.Context) (lambdaapi.Event, error) {
 		s.inNext.Store(true)
 		select {
+		case s.entered <- struct{}{}:
+		default:
+		}
+		select {
 		case ev := <-s.events:
 			s.inNext.Store(false)
 			return ev, nil
 		case <-ctx.Done():
 			return lambdaapi.Event{}, ctx.Err()
 		}
+	}
+	if o.policy != nil {
+		l.policy = o.policy
 	}
 	s.loop = l
 	go func() {
@@ -156,10 +173,15 @@ func (s *sandbox) invoke(id string) {
 	synctest.Wait()
 }
 
-// emit is the function's SDK sending one record; it reports how long that took.
+// emit is the function's SDK sending one record.
 func (s *sandbox) emit(sig otlp.Signal, size int) {
+	s.post(otlp.Payload{Signal: sig, Body: make([]byte, size), Size: size, Records: 1, Received: s.wall()})
+}
+
+// post is a request of the function's SDK.
+func (s *sandbox) post(p otlp.Payload) {
 	s.requests.Add(1)
-	_ = (*intake)(s.app).Send(s.t.Context(), otlp.Payload{Signal: sig, Body: make([]byte, size), Size: size, Records: 1, Received: s.wall()})
+	_ = (*intake)(s.app).Send(s.t.Context(), p)
 	s.requests.Add(-1)
 	s.app.notify()
 	synctest.Wait()
@@ -167,8 +189,9 @@ func (s *sandbox) emit(sig otlp.Signal, size int) {
 
 // returned is the runtime calling next: its runtimeDone arrives 25 ms later.
 func (s *sandbox) returned(id string) {
+	end := s.wall()
 	time.Sleep(25 * time.Millisecond)
-	s.app.telemetryEvent(lambdaapi.PlatformEvent{Type: "platform.runtimeDone", RequestID: id})
+	s.app.telemetryEvent(lambdaapi.PlatformEvent{Type: "platform.runtimeDone", RequestID: id, Time: end})
 	synctest.Wait()
 }
 

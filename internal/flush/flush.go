@@ -64,6 +64,7 @@ type Flusher struct {
 type drain struct {
 	running bool
 	upto    buffer.Mark             // how far it goes
+	ctx     context.Context         // of the request that is under way, or the next one; only the goroutine replaces it
 	recall  context.CancelCauseFunc // ends it
 	err     error                   // what ended the last one; nil where it sent everything
 }
@@ -89,9 +90,9 @@ func (f *Flusher) Start(upto buffer.Mark) {
 		if !f.startsLocked(sig, upto) {
 			continue
 		}
-		ctx, recall := context.WithCancelCause(f.ctx)
-		*d = drain{running: true, upto: upto, recall: recall}
-		go f.run(ctx, sig)
+		*d = drain{running: true, upto: upto}
+		d.ctx, d.recall = context.WithCancelCause(f.ctx)
+		go f.run(sig)
 	}
 }
 
@@ -124,8 +125,8 @@ func (f *Flusher) Busy(sig otlp.Signal) bool {
 	return f.drains[sig].running
 }
 
-// Recall returns what ends the signal's present export: what it has in its hands is queued again. It is nil
-// where nothing is being exported.
+// Recall returns what ends the signal's request that is under way now, and no later one: what it has in its hands
+// is queued again. It is nil where nothing is being exported.
 func (f *Flusher) Recall(sig otlp.Signal) context.CancelCauseFunc {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -190,12 +191,12 @@ func (f *Flusher) Stop(cause error) {
 }
 
 // run is the goroutine of one signal.
-func (f *Flusher) run(ctx context.Context, sig otlp.Signal) {
+func (f *Flusher) run(sig otlp.Signal) {
 	for {
 		f.mu.Lock()
 		upto := f.drains[sig].upto
 		f.mu.Unlock()
-		err := f.drain(ctx, sig, upto)
+		err := f.drain(sig, upto)
 		if f.finished(sig, err) {
 			return
 		}
@@ -223,10 +224,10 @@ func (f *Flusher) finished(sig otlp.Signal, err error) bool {
 
 // drain sends what is queued of a signal, batch by batch, until nothing up to mark is left or the destination
 // fails. It is the synchronous core: everything above only decides when it runs.
-func (f *Flusher) drain(ctx context.Context, sig otlp.Signal, upto buffer.Mark) error {
+func (f *Flusher) drain(sig otlp.Signal, upto buffer.Mark) error {
 	r := &f.cfg.Routes[sig]
 	if r.Open != nil {
-		if err := f.open(ctx, sig); err != nil {
+		if err := f.open(f.drains[sig].ctx, sig); err != nil {
 			return err
 		}
 	}
@@ -244,11 +245,12 @@ func (f *Flusher) drain(ctx context.Context, sig otlp.Signal, upto buffer.Mark) 
 			f.cfg.Recorder.Dropped(sig, otlp.DroppedMisconfigured, records, bytes, r.Refuse)
 			continue
 		}
-		rest, err := f.guarded(ctx, sig, batch)
+		rest, err := f.guarded(f.drains[sig].ctx, sig, batch)
 		f.cfg.Queue.Restore(rest)
 		if err != nil {
 			return err
 		}
+		f.renew(sig)
 	}
 }
 
@@ -267,6 +269,15 @@ func (f *Flusher) open(ctx context.Context, sig otlp.Signal) (err error) {
 	}()
 	made, err = f.cfg.Routes[sig].Open(ctx)
 	return err
+}
+
+// renew makes sure that a Recall from before does not end a signal's next request.
+func (f *Flusher) renew(sig otlp.Signal) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := &f.drains[sig]
+	d.recall(nil)
+	d.ctx, d.recall = context.WithCancelCause(f.ctx)
 }
 
 // guarded delivers a batch and survives a bug on the way: what was in its hands is counted, and the function

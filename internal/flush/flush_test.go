@@ -316,6 +316,27 @@ func TestRecallEndsThePresentExportOnly(t *testing.T) {
 	})
 }
 
+func TestARecallDoesNotReachTheNextRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(ctx context.Context, _ otlp.Payload) error {
+			select {
+			case <-time.After(time.Second):
+				return nil
+			case <-ctx.Done():
+				return &otlp.Error{Retryable: true, Err: context.Cause(ctx)}
+			}
+		}, nil)
+		r.put(otlp.Profiles, "a", "b") // never merged: two requests
+		r.Start(buffer.Everything)
+		recall := r.Recall(otlp.Profiles)
+		time.Sleep(1500 * time.Millisecond)
+		recall(errors.New("over"))
+		if err := r.Flush(t.Context()); err != nil || r.counts.records != 2 {
+			t.Errorf("%v, %d records delivered; want both", err, r.counts.records)
+		}
+	})
+}
+
 // TestEveryByteIsAccountedFor sends random payloads to a sink that answers at random, and adds up.
 func TestEveryByteIsAccountedFor(t *testing.T) {
 	for seed := range uint64(300) {

@@ -26,6 +26,10 @@ func TestPolicy(t *testing.T) {
 	data := func(bytes int, age time.Duration, telemetry bool) Situation {
 		return Situation{Bytes: bytes, Age: age, Telemetry: telemetry}
 	}
+	often := regular(History{Interval: 5 * time.Second}, 121, time.Second)
+	frequent := func(bytes int, age time.Duration) Situation {
+		return Situation{Bytes: bytes, Age: age, Telemetry: true, History: often}
+	}
 	tests := []struct {
 		name    string
 		mode    Mode
@@ -36,7 +40,12 @@ func TestPolicy(t *testing.T) {
 		{"end, nothing queued", End, data(0, 0, true), Plan{AwaitDone: true, Await: true}, true},
 		{"end, left from before", End, data(1, 0, true), Plan{Flush: true, AwaitDone: true, Await: true}, true},
 		{"end without telemetry is next", End, data(1, 0, false), Plan{Flush: true, Await: true}, false},
-		{"auto is end for now", Auto, data(0, 0, true), Plan{AwaitDone: true, Await: true}, true},
+		{"auto, nothing known", Auto, data(0, 0, true), Plan{AwaitDone: true, Await: true}, true},
+		{"auto, nothing known, without telemetry", Auto, data(1, 0, false), Plan{Flush: true, Await: true}, false},
+		{"auto gathers, nothing queued", Auto, frequent(0, 0), Plan{}, false},
+		{"auto gathers, young", Auto, frequent(1, 3900*time.Millisecond), Plan{}, false},
+		{"auto gathers, too old by the next INVOKE", Auto, frequent(1, 4*time.Second), Plan{Flush: true, Await: true}, false},
+		{"auto gathers, high water", Auto, frequent(high, 0), Plan{Flush: true, Await: true}, true},
 		{"next, nothing queued", Next, data(0, 0, true), Plan{}, false},
 		{"next, data of the one before", Next, data(1, 0, true), Plan{Flush: true, Await: true}, false},
 		{"next, high water", Next, data(high, 0, true), Plan{Flush: true, Await: true}, true},
@@ -47,17 +56,26 @@ func TestPolicy(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := Policy{Mode: tt.mode, Interval: 5 * time.Second, HighWater: high}
-			if got := p.Invoke(tt.s); got != tt.plan {
+			got := p.Invoke(tt.s)
+			if got.Why == "" {
+				t.Error("no reason is given")
+			}
+			if got.Why = ""; got != tt.plan {
 				t.Errorf("Invoke = %+v, want %+v", got, tt.plan)
 			}
-			if got := p.Arrival(tt.s); got != tt.arrival {
-				t.Errorf("Arrival = %v, want %v", got, tt.arrival)
+			if why, got := p.Arrival(tt.s); got != tt.arrival || got != (why != "") {
+				t.Errorf("Arrival = %q, %v, want %v", why, got, tt.arrival)
 			}
 		})
 	}
 }
 
-func TestDueOnlyInIntervalMode(t *testing.T) {
+func TestDueOnlyWhereDataIsGathered(t *testing.T) {
+	p := Policy{Mode: Auto, Interval: 5 * time.Second}
+	s := Situation{Bytes: 1, Age: 2 * time.Second, History: regular(History{Interval: 5 * time.Second}, 121, time.Second)}
+	if in, ok := p.Due(s); !ok || in != 3*time.Second {
+		t.Errorf("auto, gathering: Due = %v, %v", in, ok)
+	}
 	for _, mode := range []Mode{Auto, End, Next, Interval} {
 		p := Policy{Mode: mode, Interval: 5 * time.Second}
 		in, ok := p.Due(Situation{Bytes: 1, Age: 2 * time.Second})
