@@ -102,6 +102,44 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// Where the function has a proxy, the SDK does not go to it for localhost, and everything else is as it was.
+func TestProxy(t *testing.T) {
+	const proxy = "http_proxy=http://proxy:3128"
+	tests := []struct {
+		name      string
+		env, want []string
+	}{
+		{"no proxy", []string{"NO_PROXY=x"}, []string{"NO_PROXY=x"}},
+		{"nothing exempt", []string{proxy}, []string{"NO_PROXY=localhost,127.0.0.1", proxy, "no_proxy=localhost,127.0.0.1"}},
+		{"HTTPS_PROXY", []string{"HTTPS_PROXY=x"}, []string{"HTTPS_PROXY=x", "NO_PROXY=localhost,127.0.0.1", "no_proxy=localhost,127.0.0.1"}},
+		{"one spelling", []string{proxy, "NO_PROXY=a.b, *.c"},
+			[]string{"NO_PROXY=a.b, *.c,localhost,127.0.0.1", proxy, "no_proxy=a.b, *.c,localhost,127.0.0.1"}},
+		{"the other", []string{proxy, "no_proxy=.b"}, []string{"NO_PROXY=.b,localhost,127.0.0.1", proxy, "no_proxy=.b,localhost,127.0.0.1"}},
+		{"both", []string{proxy, "no_proxy=a", "NO_PROXY=localhost"}, []string{"NO_PROXY=localhost", proxy, "no_proxy=a,localhost,127.0.0.1"}},
+		{"everything exempt", []string{proxy, "NO_PROXY=*"}, []string{"NO_PROXY=*", proxy, "no_proxy=*"}},
+		{"gRPC's own", []string{proxy, "no_proxy=*", "no_grpc_proxy=a"},
+			[]string{"NO_PROXY=*", proxy, "no_grpc_proxy=a,localhost,127.0.0.1", "no_proxy=*"}},
+		{"nothing is evaluated", []string{proxy, "no_proxy=$(echo a)"},
+			[]string{"NO_PROXY=$(echo a),localhost,127.0.0.1", proxy, "no_proxy=$(echo a),localhost,127.0.0.1"}},
+	}
+	for shellName, shell := range shells(t) {
+		for _, tt := range tests {
+			t.Run(shellName+"/"+tt.name, func(t *testing.T) {
+				out, complaint := run(t, shell, tt.env, "env")
+				var got []string
+				for line := range strings.Lines(out) {
+					if name, _, _ := strings.Cut(line, "="); strings.HasSuffix(strings.ToLower(name), "_proxy") {
+						got = append(got, strings.TrimSuffix(line, "\n"))
+					}
+				}
+				if slices.Sort(got); !slices.Equal(got, tt.want) || complaint != "" {
+					t.Errorf("got %q, want %q; stderr %q", got, tt.want, complaint)
+				}
+			})
+		}
+	}
+}
+
 // everything is each variable of the exporter specification, for all signals at once and for each.
 func everything() []string {
 	var env []string

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,12 +20,13 @@ import (
 // newSDKChain starts an example on Lambda's official runtime, as a user does who attaches the layer and names the
 // backend with the standard variables. Where the SDK is to compress there is no wrapper, which would take that away:
 // then the SDK's variables point at the extension.
-func newSDKChain(t *testing.T, sdk toolchain.SDK, compression string) *chain {
+func newSDKChain(t *testing.T, sdk toolchain.SDK, compression string, vars map[string]string) *chain {
 	t.Helper()
 	s := setup{
 		backend: newBackend(t, otlptest.Options{Keep: true}),
 		vars:    map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": sdk.Protocol},
 	}
+	maps.Copy(s.vars, vars)
 	if compression != "none" {
 		s.vars["OTEL_EXPORTER_OTLP_COMPRESSION"] = compression
 	}
@@ -50,7 +52,7 @@ func TestSDKs(t *testing.T) {
 	for _, sdk := range toolchain.SDKs() {
 		for _, compression := range []string{"none", "gzip"} {
 			t.Run(sdk.String()+" "+compression, func(t *testing.T) {
-				c := newSDKChain(t, sdk, compression)
+				c := newSDKChain(t, sdk, compression, nil)
 				made := map[string]int{} // spans by trace
 				for _, spans := range []int{3, 0, 20, 600, 1} {
 					_, r := c.order(order{ID: "A-1", Spans: spans})
@@ -88,7 +90,7 @@ var atEnd = receipt{Points: 2}
 func TestSDKsAfterATimeout(t *testing.T) {
 	for _, language := range []string{"python", "node", "java"} {
 		t.Run(language, func(t *testing.T) {
-			c := newSDKChain(t, toolchain.SDK{Language: language, Protocol: "http/protobuf"}, "none")
+			c := newSDKChain(t, toolchain.SDK{Language: language, Protocol: "http/protobuf"}, "none", nil)
 			c.invoke(2)
 			inv := c.send(order{ID: "hangs", Spans: 2, Hang: true, FlushFirst: true})
 			if inv.Status != lambdasim.StatusTimeout || inv.Reset == nil {
@@ -101,6 +103,24 @@ func TestSDKsAfterATimeout(t *testing.T) {
 				t.Error("the invocation after a timeout had no init of its own")
 			}
 			c.count(atEnd)
+			c.mustArrive(c.shutdown())
+		})
+	}
+}
+
+// A function that has a proxy for its own requests does not send its telemetry there.
+func TestSDKsBesideAProxy(t *testing.T) {
+	const nobody = "http://127.0.0.1:9"
+	for _, sdk := range toolchain.SDKs() {
+		if sdk.Language != "python" && sdk.Protocol != "grpc" {
+			continue // these go to localhost by themselves
+		}
+		t.Run(sdk.String(), func(t *testing.T) {
+			c := newSDKChain(t, sdk, "none", map[string]string{"HTTP_PROXY": nobody, "http_proxy": nobody, "HTTPS_PROXY": nobody})
+			c.invoke(2)
+			if sdk.Language != "go" {
+				c.count(atEnd)
+			}
 			c.mustArrive(c.shutdown())
 		})
 	}
