@@ -122,7 +122,7 @@ func (e *Env) Shutdown(_ context.Context, reason string) (ShutdownReport, error)
 	if e.ended {
 		return ShutdownReport{}, ErrClosed
 	}
-	if err := e.thaw(); err != nil {
+	if err := e.thawForSignals(); err != nil {
 		e.endLocked()
 		return ShutdownReport{}, err
 	}

@@ -14,6 +14,9 @@ import (
 // How long a freeze may take to complete before it is an error.
 const freezeLimit = 5 * time.Second
 
+// How long a process may take to be scheduled after a thaw before it is signalled all the same.
+const settleLimit = 100 * time.Millisecond
+
 // freeze stops the clock of the platform's own work, then the processes, and reads what they used. The
 // caller holds turn.
 func (e *Env) freeze() error {
@@ -49,6 +52,40 @@ func (e *Env) thaw() error {
 		return fmt.Errorf("lambdasim: thaw: %w", err)
 	}
 	return nil
+}
+
+// thawForSignals is thaw, and returns when the main thread of each process has run: until then the kernel gives a
+// signal to another thread, for a freezer wakes threads as a signal does. Lambda freezes the whole machine, and a
+// runtime that waits in its main thread (Python's) would not hear of a signal that its code can handle only there.
+func (e *Env) thawForSignals() error {
+	if !e.frozen {
+		return e.thaw()
+	}
+	before := map[*process]string{}
+	for _, p := range e.livingProcesses() {
+		before[p] = p.switches()
+	}
+	if err := e.thaw(); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(settleLimit); time.Now().Before(deadline); time.Sleep(20 * time.Microsecond) {
+		for p, n := range before {
+			if p.switches() != n {
+				delete(before, p)
+			}
+		}
+		if len(before) == 0 {
+			return nil
+		}
+	}
+	return nil // a thread that computes is not switched
+}
+
+// switches is how often the main thread has been given the CPU so far, as the kernel writes it.
+func (p *process) switches() string {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+	_, n, _ := strings.Cut(string(status), "voluntary_ctxt_switches:")
+	return n
 }
 
 func (e *Env) setFrozen(on bool) error {
