@@ -278,4 +278,3 @@ func TestGRPCHeadersAreNeverIndexed(t *testing.T) {
 		t.Errorf("block is %s", base64.StdEncoding.EncodeToString(block))
 	}
 }
-

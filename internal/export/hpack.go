@@ -38,8 +38,8 @@ func appendHpackLength(dst []byte, n int) []byte {
 // hpackReader reads the header blocks of one connection, in their order.
 type hpackReader struct {
 	table []headerField // the dynamic table, the newest last
-	size  int     // of it
-	most  int     // of size, as the peer set it last
+	size  int           // of it
+	most  int           // of size, as the peer set it last
 
 	// Of the block that is being read:
 	b      []byte // what is left

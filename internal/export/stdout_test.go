@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 	"github.com/otlp-relay/otlp-relay/internal/otlptest"
 )
@@ -57,6 +59,13 @@ func packed(t testing.TB, body []byte, to otlp.Compression) []byte {
 	t.Helper()
 	if to == otlp.None {
 		return body
+	}
+	if to == otlp.Zstd {
+		w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w.EncodeAll(body, nil)
 	}
 	var c otlp.Compressor
 	out, err := c.Append(nil, body, to)

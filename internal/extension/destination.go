@@ -66,7 +66,7 @@ func (e *environment) destination(sig otlp.Signal, c *Config) Destination {
 	}
 	d.Header = l.headers()
 	d.Timeout = l.timeout()
-	d.Compression = l.compression(&d)
+	d.Compression = l.compression()
 	d.Certificate = l.get("CERTIFICATE").value
 	d.ClientCert = l.get("CLIENT_CERTIFICATE").value
 	d.ClientKey = l.get("CLIENT_KEY").value

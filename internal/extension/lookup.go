@@ -95,21 +95,10 @@ func (l *lookup) timeout() time.Duration {
 	return d
 }
 
-// compression reads what d's requests are compressed with, as far as its peer understands it.
-func (l *lookup) compression(d *Destination) otlp.Compression {
-	v := l.get("COMPRESSION")
-	switch l.e.oneOf(v, "gzip", "gzip", "zstd", "none") {
-	case "none":
+// compression reads what requests are compressed with.
+func (l *lookup) compression() otlp.Compression {
+	if l.e.oneOf(l.get("COMPRESSION"), "gzip", "gzip", "none") == "none" {
 		return otlp.None
-	case "zstd":
-		if d.Protocol != GRPC && !d.awsTelemetry() {
-			return otlp.Zstd
-		}
-		peer := "OTLP/gRPC"
-		if d.Protocol != GRPC {
-			peer = "AWS"
-		}
-		l.e.reject(v, "is not spoken by "+peer, "gzip", "set it to gzip or none")
 	}
 	return otlp.Gzip
 }

@@ -5,35 +5,26 @@ import (
 	"runtime"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 )
 
-const (
-	// zstdWindow is how far back zstd looks. Wider windows gain nothing on batches of small requests.
-	zstdWindow = 128 << 10
+// gzipStep is how much is compressed at a time.
+const gzipStep = 64 << 10
 
-	// gzipStep is how much is compressed at a time.
-	gzipStep = 64 << 10
-)
-
-// Compressor compresses requests. Its zero value is ready; the encoders, 0.3 to 0.5 MB each, are made when
-// they are first needed and kept. A Compressor serves one goroutine at a time.
+// Compressor compresses requests. Its zero value is ready; the encoder, 0.3 MB, is made when it is first needed
+// and kept. A Compressor serves one goroutine at a time.
 type Compressor struct {
 	gzip *gzip.Writer // writes to out
 	out  appendWriter
-	zstd *zstd.Encoder
 }
 
-// Append appends src to dst in the coding to: None, Gzip (one member) or Zstd (one frame), and returns the
-// extended slice. It is an error to ask for Deflate, which backends need not take.
+// Append appends src to dst in the coding to: None or Gzip (one member), and returns the extended
+// slice. It is an error to ask for another, which backends need not take.
 func (c *Compressor) Append(dst, src []byte, to Compression) ([]byte, error) {
 	switch to {
 	case None:
 		return append(dst, src...), nil
 	case Gzip:
 		return c.appendGzip(dst, src)
-	case Zstd:
-		return c.appendZstd(dst, src)
 	}
 	return dst, fmt.Errorf("compress request: %s is not a coding to send in", to)
 }
@@ -63,18 +54,6 @@ func (c *Compressor) appendGzip(dst, src []byte) ([]byte, error) {
 		return dst, fmt.Errorf("compress request: %w", err)
 	}
 	return c.out, nil
-}
-
-func (c *Compressor) appendZstd(dst, src []byte) ([]byte, error) {
-	if c.zstd == nil {
-		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-			zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(zstdWindow), zstd.WithZeroFrames(true))
-		if err != nil {
-			return dst, fmt.Errorf("compress request: %w", err)
-		}
-		c.zstd = enc
-	}
-	return c.zstd.EncodeAll(src, dst), nil
 }
 
 // appendWriter is a Writer that appends.

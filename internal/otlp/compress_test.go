@@ -52,6 +52,16 @@ func zstdStream(t testing.TB, body []byte) []byte {
 	return out.Bytes()
 }
 
+// zstdFrame is one frame, which tells its size.
+func zstdFrame(t testing.TB, body []byte) []byte {
+	t.Helper()
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.EncodeAll(body, nil)
+}
+
 // compressed is body in each coding that can be taken.
 func compressed(t testing.TB, body []byte) map[string]Payload {
 	t.Helper()
@@ -65,7 +75,7 @@ func compressed(t testing.TB, body []byte) map[string]Payload {
 	}
 	return map[string]Payload{
 		"none": {Compression: None, Body: ours(None)}, "gzip": {Compression: Gzip, Body: ours(Gzip)},
-		"zstd": {Compression: Zstd, Body: ours(Zstd)}, "std gzip": {Compression: Gzip, Body: stdGzip(t, body)},
+		"zstd": {Compression: Zstd, Body: zstdFrame(t, body)}, "std gzip": {Compression: Gzip, Body: stdGzip(t, body)},
 		"zlib": {Compression: Deflate, Body: stdDeflate(t, body)}, "zstd stream": {Compression: Zstd, Body: zstdStream(t, body)},
 	}
 }
@@ -110,9 +120,11 @@ func TestGzipIsOneMemberThatOthersRead(t *testing.T) {
 	}
 }
 
-func TestCompressToDeflate(t *testing.T) {
-	if got, err := new(Compressor).Append([]byte("kept"), []byte("x"), Deflate); err == nil || string(got) != "kept" {
-		t.Errorf("%q, %v; want an error", got, err)
+func TestCompressToWhatBackendsNeedNotTake(t *testing.T) {
+	for _, to := range []Compression{Deflate, Zstd} {
+		if got, err := new(Compressor).Append([]byte("kept"), []byte("x"), to); err == nil || string(got) != "kept" {
+			t.Errorf("%s: %q, %v; want an error", to, got, err)
+		}
 	}
 }
 
@@ -202,12 +214,11 @@ func TestDecompressRealRequests(t *testing.T) {
 func FuzzCompress(f *testing.F) {
 	for _, p := range plainRequests(f, Protobuf) {
 		f.Add(p.Body, uint16(len(p.Body)), uint8(Gzip))
-		f.Add(p.Body, uint16(len(p.Body)), uint8(Zstd))
 	}
 	var c Compressor
 	var d Decompressor
 	f.Fuzz(func(t *testing.T, body []byte, limit uint16, coding uint8) {
-		to := []Compression{None, Gzip, Zstd}[coding%3]
+		to := []Compression{None, Gzip}[coding%2]
 		out, err := c.Append(nil, body, to)
 		if err != nil {
 			t.Fatal(err)

@@ -48,7 +48,7 @@ func BenchmarkSplit(b *testing.B) {
 
 // BenchmarkCompress compresses 50 merged requests of 10 spans each, a usual flush, and one alone.
 func BenchmarkCompress(b *testing.B) {
-	for _, to := range []Compression{Gzip, Zstd} {
+	for _, to := range []Compression{Gzip} {
 		for _, size := range []struct {
 			name     string
 			requests int

@@ -17,6 +17,9 @@ import (
 // payload wraps body into a Payload, compressed with c.
 func payload(t testing.TB, sig Signal, enc Encoding, c Compression, body []byte) Payload {
 	t.Helper()
+	if c == Zstd {
+		return Payload{Signal: sig, Encoding: enc, Compression: c, Body: zstdFrame(t, body), Size: len(body)}
+	}
 	var z Compressor
 	compressed, err := z.Append(nil, body, c)
 	if err != nil {

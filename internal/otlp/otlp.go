@@ -71,7 +71,8 @@ func (e Encoding) ContentType() string {
 // Compression is a content coding of HTTP.
 type Compression uint8
 
-// What the receiver takes; of these the exporter may be told to send None, Gzip or Zstd.
+// What the receiver takes. What backends must take, and so all that is sent, is None and Gzip (OTLP specification,
+// "OTLP/HTTP Request").
 const (
 	None Compression = iota
 	Gzip

@@ -104,7 +104,7 @@ func stepsTable(f figures) table {
 	t.row("merge 1,000 requests, JSON", us(f.get("Merge/json", "ns/op")), "µs", count(f.get("Merge/json", "allocs/op")), "")
 	t.row("queue, take, merge and send 1,000 requests, no compression", us(f.get("Flush/none", "ns/op")), "µs", count(f.get("Flush/none", "allocs/op")), "")
 	t.row("the same with gzip", us(f.get("Flush/gzip", "ns/op")), "µs", count(f.get("Flush/gzip", "allocs/op")), "")
-	for _, to := range []string{"gzip", "zstd"} {
+	for _, to := range []string{"gzip"} {
 		name := "Compress/" + to + "/50x10spans"
 		t.row(fmt.Sprintf("%s of 50 merged requests (ratio %s)", to, number(f.get(name, "ratio"))),
 			number(f.get(name, "ns/span")), "ns/span", count(f.get(name, "allocs/op")), "")
