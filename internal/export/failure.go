@@ -7,13 +7,14 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 )
 
-// noProtocol is the alert of a peer that speaks no protocol of ours (RFC 7301 §3.2).
-const noProtocol tls.AlertError = 120
+// noProtocol is what crypto/tls calls the alert of a peer that speaks no protocol of ours (RFC 7301 §3.2).
+const noProtocol = "no application protocol"
 
 // dialError is the error of a TCP connection that did not come about.
 type dialError struct{ error }
@@ -56,9 +57,9 @@ func (l *link) advice(err error) string {
 	if l.dialer.proxy != nil {
 		peer = "proxy"
 	}
-	plain, here := "http://", "is it an OTLP/HTTP endpoint? gRPC's port is another one"
+	plain, here := "an http://", "is it an OTLP/HTTP endpoint? gRPC's port is another one"
 	if l.dialer.protocol == overHTTP2 {
-		plain, here = "grpc://", notGRPC
+		plain, here = "a grpc://", notGRPC
 	}
 	if advice := tlsAdvice(err, plain, here); advice != "" {
 		return advice
@@ -96,7 +97,6 @@ func tlsAdvice(err error, plain, here string) string {
 		invalid x509.CertificateInvalidError
 		record  tls.RecordHeaderError
 		op      *net.OpError
-		alert   tls.AlertError
 	)
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &noRoots):
@@ -106,8 +106,8 @@ func tlsAdvice(err error, plain, here string) string {
 	case errors.As(err, &invalid):
 		return "the certificate is not valid: renew it, or check the clock"
 	case errors.As(err, &record):
-		return "it does not speak TLS: is it an " + plain + " endpoint?"
-	case errors.As(err, &alert) && alert == noProtocol:
+		return "it does not speak TLS: is it " + plain + " endpoint?"
+	case errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), noProtocol):
 		return here
 	case errors.As(err, &op) && op.Op == "remote error":
 		return "it refuses our side of TLS: does it want OTLP_RELAY_CLIENT_CERTIFICATE and OTLP_RELAY_CLIENT_KEY?"

@@ -30,6 +30,9 @@ type h2Peer struct {
 	from          io.Reader
 	in            *http2.Framer // reads from it
 	greeted       bool
+	calls         int
+	acked         int // pings that the client has answered
+	window        int // bytes that the client lets us send
 	enc           *hpack.Encoder
 	block         bytes.Buffer
 }
@@ -53,7 +56,7 @@ type grpcCall struct {
 }
 
 func newH2Peer(p *peer) *h2Peer {
-	h := &h2Peer{peer: p, out: &outgoing{to: p}, from: pump(p.br)}
+	h := &h2Peer{window: 1<<16 - 1, peer: p, out: &outgoing{to: p}, from: pump(p.br)}
 	h.Framer = http2.NewFramer(h.out, nil)
 	h.in = http2.NewFramer(io.Discard, h.from)
 	h.in.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -115,10 +118,14 @@ func (h *h2Peer) greet(settings ...http2.Setting) bool {
 	return true
 }
 
-// call reads a request and lets the client send as much as it wants; nil when the client has closed.
+// call sends what the script has written, then reads a request and lets the client send as much as it wants; nil
+// when the client has closed.
 func (h *h2Peer) call() *grpcCall {
 	if !h.greet() {
 		return nil
+	}
+	if h.calls++; h.calls > 1 {
+		h.out.flush()
 	}
 	c := &grpcCall{header: map[string]string{}}
 	for {
@@ -130,6 +137,12 @@ func (h *h2Peer) call() *grpcCall {
 		case *http2.SettingsFrame:
 			if !f.IsAck() {
 				h.WriteSettingsAck()
+			}
+		case *http2.PingFrame:
+			h.acked++
+		case *http2.WindowUpdateFrame:
+			if f.StreamID == 0 {
+				h.window += int(f.Increment)
 			}
 		case *http2.MetaHeadersFrame:
 			c.stream = f.StreamID
@@ -164,7 +177,6 @@ func (h *h2Peer) answer(c *grpcCall, message string, trailer ...string) {
 	h.headers(c.stream, false, ":status", "200", "content-type", "application/grpc")
 	h.WriteData(c.stream, false, framed(message))
 	h.headers(c.stream, true, trailer...)
-	h.out.flush()
 }
 
 func (h *h2Peer) ok(c *grpcCall) { h.answer(c, "", "grpc-status", "0") }
@@ -184,7 +196,6 @@ func serving(answer func(*h2Peer, *grpcCall)) func(*peer) {
 	return h2Script(func(h *h2Peer) {
 		for c := h.call(); c != nil; c = h.call() {
 			answer(h, c)
-			h.out.flush()
 		}
 	})
 }

@@ -23,7 +23,7 @@ func (h *h2) read() (*response, error) {
 			r.keep = !h.leaving && h.stream < maxStream
 			return r, nil
 		case err == nil:
-		case r.status != 0 && r.status != http.StatusOK || r.header["Grpc-Status"] != nil:
+		case r.status != 0 && (r.status != http.StatusOK || r.header["Grpc-Status"] != nil):
 			return r, nil
 		default:
 			return nil, err
@@ -57,7 +57,11 @@ func (h *h2) readPart(r *response) (last bool, err error) {
 		return false, h.handle(f)
 	}
 	h.c.answered = true
-	return err == nil && f.flags&flagEndStream != 0, err
+	last = f.flags&flagEndStream != 0
+	if err == nil && last && r.status == 0 {
+		err = errMalformed
+	}
+	return last && err == nil, err
 }
 
 // readHeader reads a header or a trailer, which begins in f.

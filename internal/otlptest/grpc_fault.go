@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// actGRPC misbehaves. What it returns is not answered: the client is gone by then.
+// actGRPC misbehaves until the client is gone, or the time that it gave is over: then there is an answer after all.
 func (b *Backend) actGRPC(f Fault, q *Request, s grpc.ServerStream) error {
 	gone := s.Context().Done() // the call was ended by the client, or its connection was
 	c := b.connOf(s)
@@ -36,7 +36,7 @@ func (b *Backend) actGRPC(f Fault, q *Request, s grpc.ServerStream) error {
 		repeat(s, make([]byte, 64<<10), 0)
 	}
 	<-gone
-	return nil
+	return s.Context().Err()
 }
 
 // repeat sends the message over and over, until the client is gone.
