@@ -151,14 +151,16 @@ func TestSignalsLeaveAtOnceAndFailAlone(t *testing.T) {
 }
 
 func TestOutcomes(t *testing.T) {
-	poison := func(status int) sinkFunc {
+	poisoned := func(e *otlp.Error) sinkFunc {
 		return func(_ context.Context, p otlp.Payload) error {
 			if bytes.ContainsRune(p.Body, 'X') {
-				return refusal(status)
+				return e
 			}
 			return nil
 		}
 	}
+	poison := func(status int) sinkFunc { return poisoned(refusal(status)) }
+	overGRPC := func(code otlp.Code, message string) *otlp.Error { return &otlp.Error{Code: code, Message: message} }
 	tests := []struct {
 		name      string
 		sink      sinkFunc
@@ -176,6 +178,23 @@ func TestOutcomes(t *testing.T) {
 		{"413 on a merged request", func(_ context.Context, p otlp.Payload) error {
 			if len(p.Body) > 2 {
 				return refusal(413)
+			}
+			return nil
+		}, "a b c d e", 5, nil, "", 5},
+		{"gRPC: one poisoned payload, bisected", poisoned(overGRPC(otlp.InvalidArgument, "bad")), "a b X c", 3, map[otlp.Reason]int{"refused": 1}, "", 5},
+		{"gRPC: one poisoned payload, singly", poisoned(overGRPC(otlp.Internal, "bad")), "X X X X", 0, map[otlp.Reason]int{"refused": 4}, "", 5},
+		{"gRPC: wrong key", poisoned(overGRPC(otlp.Unauthenticated, "who?")), "X X X X X X", 0, map[otlp.Reason]int{"refused": 6}, "", 3},
+		{"gRPC: no such service", poisoned(overGRPC(otlp.Unimplemented, "unknown service")), "X X X X X X", 0, map[otlp.Reason]int{"refused": 6}, "", 3},
+		{"gRPC: a quota is used up", poisoned(overGRPC(otlp.ResourceExhausted, "quota of 5 GB a day")), "X X X X X X", 0, map[otlp.Reason]int{"refused": 6}, "", 3},
+		{"gRPC: a merged request that is too large", func(_ context.Context, p otlp.Payload) error {
+			if len(p.Body) > 2 {
+				return overGRPC(otlp.ResourceExhausted, "grpc: received message larger than max (5 vs. 2)")
+			}
+			return nil
+		}, "a b c d e", 5, nil, "", 5},
+		{"gRPC: a proxy finds it too large", func(_ context.Context, p otlp.Payload) error {
+			if len(p.Body) > 2 {
+				return &otlp.Error{Code: otlp.Unknown, HTTPStatus: 413}
 			}
 			return nil
 		}, "a b c d e", 5, nil, "", 5},

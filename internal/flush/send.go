@@ -3,7 +3,6 @@ package flush
 import (
 	"context"
 	"errors"
-	"net/http"
 
 	"github.com/otlp-relay/otlp-relay/internal/buffer"
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
@@ -35,25 +34,16 @@ func (s *sending) deliver(ctx context.Context, items []buffer.Item) (rest []buff
 	switch {
 	case refusal == nil:
 		return items, err
-	case len(items) == 1 && refusal.HTTPStatus == http.StatusRequestEntityTooLarge:
+	case len(items) == 1 && isTooLarge(refusal):
 		return s.deliverSmaller(ctx, items[0])
 	case len(items) == 1:
 		s.dropped(items[0], otlp.DroppedRefused, err)
 		return nil, nil
-	case refusal.HTTPStatus == http.StatusRequestEntityTooLarge || refusal.HTTPStatus == http.StatusBadRequest:
+	case isTooLarge(refusal) || isMalformed(refusal):
 		half := len(items) / 2
 		return s.deliverEach(ctx, [][]buffer.Item{items[:half], items[half:]})
 	}
 	return s.deliverSingly(ctx, items, refusal)
-}
-
-// refused is the permanent error in err; nil where the same request may be sent again.
-func refused(err error) *otlp.Error {
-	var e *otlp.Error
-	if errors.As(err, &e) && !e.Retryable {
-		return e
-	}
-	return nil
 }
 
 // deliverEach delivers one group after the other; on a retryable failure the groups not tried yet come back
@@ -90,28 +80,18 @@ func (s *sending) deliverSingly(ctx context.Context, items []buffer.Item, whole 
 			same = 0
 		case refusal == nil:
 			return items[i:], err
-		case refusal.HTTPStatus == http.StatusRequestEntityTooLarge:
+		case isTooLarge(refusal):
 			if rest, err := s.deliverSmaller(ctx, it); err != nil {
 				return append(rest[:len(rest):len(rest)], items[i+1:]...), err
 			}
 		default:
 			s.dropped(it, otlp.DroppedRefused, err)
-			if refusal.HTTPStatus == whole.HTTPStatus && aboutDestination(refusal.HTTPStatus) {
+			if refusal.HTTPStatus == whole.HTTPStatus && refusal.Code == whole.Code && aboutDestination(refusal) {
 				same++
 			}
 		}
 	}
 	return nil, nil
-}
-
-// aboutDestination says whether a status would be the same whatever the request holds.
-func aboutDestination(status int) bool {
-	switch status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
-		http.StatusProxyAuthRequired, http.StatusUnsupportedMediaType, http.StatusNotImplemented:
-		return true
-	}
-	return status >= 300 && status < 400
 }
 
 // send packs items into one request and hands it to the sink.
@@ -156,7 +136,7 @@ func (s *sending) deliverSplit(ctx context.Context, it buffer.Item, limit int) (
 	return s.deliverEach(ctx, groups)
 }
 
-// deliverSmaller answers a 413 on one payload: parts of about half its size. A record that does not fit into
+// deliverSmaller answers a refusal of one payload for its size: parts of about half its size. A record that does not fit into
 // half may still be what the destination takes, so the parts are made as large as that needs.
 func (s *sending) deliverSmaller(ctx context.Context, it buffer.Item) ([]buffer.Item, error) {
 	if it.Records <= 1 || !it.Signal.Mergeable() {
