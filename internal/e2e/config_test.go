@@ -25,9 +25,10 @@ func TestDegraded(t *testing.T) {
 		"no endpoint":         {map[string]string{"OTLP_RELAY_ENDPOINT": ""}, "set OTLP_RELAY_ENDPOINT"},
 		"not a URL":           {map[string]string{"OTLP_RELAY_ENDPOINT": "backend.example.com"}, "OTLP_RELAY_ENDPOINT"},
 		"no host":             {map[string]string{"OTLP_RELAY_ENDPOINT": "http://"}, "OTLP_RELAY_ENDPOINT has no host"},
-		"a later scheme":      {map[string]string{"OTLP_RELAY_ENDPOINT": "grpc://127.0.0.1:9"}, "grpc is not supported by this version: set OTLP_RELAY_ENDPOINT"},
-		"a later protocol":    {map[string]string{"OTLP_RELAY_PROTOCOL": "grpc"}, "grpc is not supported by this version: set OTLP_RELAY_ENDPOINT"},
-		"a secret":            {map[string]string{"OTLP_RELAY_HEADERS": "api-key=${ssm:/key}"}, "${ssm:/key}: not resolved by this version: set the value itself"},
+		"a queue":             {map[string]string{"OTLP_RELAY_ENDPOINT": "sqs+https://sqs.example.com/1/q"}, "OTLP_RELAY_ENDPOINT: queues and streams are not supported"},
+		"gRPC without a host": {map[string]string{"OTLP_RELAY_ENDPOINT": "grpcs://:4317"}, "OTLP_RELAY_ENDPOINT has no host"},
+		"a gRPC header":       {map[string]string{"OTLP_RELAY_ENDPOINT": "grpc://127.0.0.1:9", "OTLP_RELAY_HEADERS": "k=a%0Ab"}, "OTLP_RELAY_HEADERS"},
+		"no such keeper":      {map[string]string{"OTLP_RELAY_HEADERS": "api-key=${vault:/key}"}, "OTLP_RELAY_HEADERS holds a reference that is not understood"},
 		"no such certificate": {map[string]string{"OTLP_RELAY_CERTIFICATE": notPEM + ".gone"}, "OTLP_RELAY_CERTIFICATE"},
 		"no PEM certificate":  {map[string]string{"OTLP_RELAY_CERTIFICATE": notPEM}, "OTLP_RELAY_CERTIFICATE"},
 		"key without a pair":  {map[string]string{"OTLP_RELAY_CLIENT_KEY": notPEM}, "OTLP_RELAY_CLIENT_CERTIFICATE"},
@@ -75,53 +76,53 @@ func TestDegradedSignal(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	t.Run("right", func(t *testing.T) {
-		b := newBackend(t, otlptest.Options{TLS: true, ClientCert: true})
-		cert, key := b.ClientCert()
-		c := newChain(t, setup{backend: b, vars: map[string]string{
-			"OTLP_RELAY_CERTIFICATE":        file(t, "ca.pem", b.CA()),
-			"OTLP_RELAY_CLIENT_CERTIFICATE": file(t, "cert.pem", cert),
-			"OTLP_RELAY_CLIENT_KEY":         file(t, "key.pem", key),
-		}})
-		for range 5 {
-			c.invoke(2)
+	for _, grpc := range []bool{false, true} {
+		protocol := map[bool]string{false: "HTTP", true: "gRPC"}[grpc]
+		t.Run(protocol, func(t *testing.T) { tlsWorks(t, grpc) })
+		for name, r := range map[string]struct {
+			clientCert bool
+			trust      bool
+			log        string
+		}{
+			"unknown authority":     {false, false, "OTLP_RELAY_CERTIFICATE"},
+			"no client certificate": {true, true, "OTLP_RELAY_CLIENT_CERTIFICATE"},
+		} {
+			t.Run(protocol+", "+name, func(t *testing.T) {
+				b := newBackend(t, otlptest.Options{TLS: true, ClientCert: r.clientCert, GRPC: grpc})
+				vars := faultVars("end")
+				if r.trust {
+					vars["OTLP_RELAY_CERTIFICATE"] = file(t, "ca.pem", b.CA())
+				}
+				c := newChain(t, setup{backend: b, vars: vars})
+				c.mustNotNotice(3)
+				a := c.shutdown()
+				c.mustBalance(a)
+				if n := a.dropped(otlp.Traces, otlp.DroppedShutdown); n != c.made[otlp.Traces] {
+					t.Errorf("%d of %d spans dropped at shutdown", n, c.made[otlp.Traces])
+				}
+				if lines := c.logged("backend out of order"); len(lines) == 0 || !strings.Contains(lines[0], r.log) {
+					t.Errorf("logged %q, want the remedy, %s", lines, r.log)
+				}
+			})
 		}
-		c.mustArrive(c.shutdown())
-		if n := b.Conns(); n > len(threeSignals) {
-			t.Errorf("%d connections, want one for each signal", n)
-		}
-	})
-	t.Run("by the system's roots", func(t *testing.T) {
-		b := newBackend(t, otlptest.Options{TLS: true})
-		c := newChain(t, setup{backend: b, vars: map[string]string{"SSL_CERT_FILE": file(t, "bundle.pem", b.CA())}})
+	}
+}
+
+// tlsWorks sends over mutual TLS, on one connection for each signal.
+func tlsWorks(t *testing.T, grpc bool) {
+	b := newBackend(t, otlptest.Options{TLS: true, ClientCert: true, GRPC: grpc})
+	cert, key := b.ClientCert()
+	c := newChain(t, setup{backend: b, vars: map[string]string{
+		"OTLP_RELAY_CERTIFICATE":        file(t, "ca.pem", b.CA()),
+		"OTLP_RELAY_CLIENT_CERTIFICATE": file(t, "cert.pem", cert),
+		"OTLP_RELAY_CLIENT_KEY":         file(t, "key.pem", key),
+	}})
+	for range 5 {
 		c.invoke(2)
-		c.mustArrive(c.shutdown())
-	})
-	for name, r := range map[string]struct {
-		clientCert bool
-		trust      bool
-		log        string
-	}{
-		"unknown authority":     {false, false, "OTLP_RELAY_CERTIFICATE"},
-		"no client certificate": {true, true, "OTLP_RELAY_CLIENT_CERTIFICATE"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBackend(t, otlptest.Options{TLS: true, ClientCert: r.clientCert})
-			vars := faultVars("end")
-			if r.trust {
-				vars["OTLP_RELAY_CERTIFICATE"] = file(t, "ca.pem", b.CA())
-			}
-			c := newChain(t, setup{backend: b, vars: vars})
-			c.mustNotNotice(3)
-			a := c.shutdown()
-			c.mustBalance(a)
-			if n := a.dropped(otlp.Traces, otlp.DroppedShutdown); n != c.made[otlp.Traces] {
-				t.Errorf("%d of %d spans dropped at shutdown", n, c.made[otlp.Traces])
-			}
-			if lines := c.logged("backend out of order"); len(lines) == 0 || !strings.Contains(lines[0], r.log) {
-				t.Errorf("logged %q, want the remedy, %s", lines, r.log)
-			}
-		})
+	}
+	c.mustArrive(c.shutdown())
+	if n := b.Conns(); n > len(threeSignals) {
+		t.Errorf("%d connections, want one for each signal", n)
 	}
 }
 

@@ -36,6 +36,7 @@ type SecretsConfig struct {
 	// As in HTTPConfig.
 	UserAgent string
 	TLS       *tls.Config
+	Roots     *Roots
 	Proxy     func(*url.URL) (*url.URL, error)
 	Now       func() time.Time
 	Dial      func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -180,7 +181,7 @@ func (s *Secrets) link(c awsCall) (*link, error) {
 	return newLink(HTTPConfig{
 		URL: u, Header: http.Header{"X-Amz-Target": {c.target}}, UserAgent: s.cfg.UserAgent,
 		Signer: NewSigner(s.cfg.Credentials, c.service, c.region, s.cfg.Now),
-		TLS:    s.cfg.TLS, Proxy: s.cfg.Proxy, Now: s.cfg.Now, Dial: s.cfg.Dial,
+		TLS:    s.cfg.TLS, Roots: s.cfg.Roots, Proxy: s.cfg.Proxy, Now: s.cfg.Now, Dial: s.cfg.Dial,
 	})
 }
 

@@ -39,16 +39,21 @@ type app struct {
 	api       *lambdaapi.Client
 	flusher   *flush.Flusher
 	breakers  [otlp.SignalCount]breaker
+	openings  [otlp.SignalCount]atomic.Int64          // how often a breaker opened
 	refusals  [otlp.SignalCount]atomic.Pointer[error] // mistakes that leave a signal without a destination
-	redactor  redactor
-	vault     *vault // nil where no setting refers to a secret
-	prefetch  sync.Once
-	client    func(otlp.Signal, *Destination) (otlp.Sink, error) // newClient, but for tests
-	openings  [otlp.SignalCount]atomic.Int64                     // how often a breaker opened
 	roots     export.Roots
 	collector tune.Collector
 	now       func() time.Time // wall clock
 	active    func() int       // requests of the function's SDK that are begun and not answered
+
+	client      func(otlp.Signal, *Destination) (otlp.Sink, error) // newClient, but for tests
+	pems        pemFiles
+	credentials func() (*export.Credentials, error) // one for all that is signed
+
+	vault    *vault // nil where no setting refers to a secret
+	redactor redactor
+	prefetch sync.Once
+	late     sync.Once // it has been said that secrets are late
 
 	wake  chan struct{}
 	done  chan lambdaapi.PlatformEvent
@@ -63,12 +68,12 @@ type app struct {
 // degrades: a mistake about telemetry must never fail the user's function. Logs go to out.
 func Run(ctx context.Context, cfg Config, out io.Writer) error {
 	a := newApp(cfg, out)
-	a.connect(ctx)
 	a.listen()
 	if err := a.register(ctx); err != nil {
 		a.log.Error("cannot register with the Extensions API", "error", err)
 		return err
 	}
+	a.connect(ctx) // certificates may take milliseconds to read
 	subscribed := a.subscribe(ctx)
 	a.announce()
 	ev, err := a.loop(subscribed).runSafely(ctx)
@@ -92,8 +97,8 @@ func newApp(cfg Config, out io.Writer) *app {
 		wake:     make(chan struct{}, 1),
 		done:     make(chan lambdaapi.PlatformEvent, 16),
 	}
-	a.client = a.newClient
-	a.vault = a.newVault(a.readSecret)
+	a.client, a.credentials = a.newClient, sync.OnceValues(a.newCredentials)
+	a.vault = a.openVault(a.readSecret)
 	a.log = newLogger(out, cfg.LogLevel, cfg.LogJSON, a.hidden())
 	a.settings.Apply()
 	items := cfg.BufferItems

@@ -44,7 +44,7 @@ type Config struct {
 	// OTLP_RELAY_; those of destinations with their signal, as TRACES_ENDPOINT. Defaults are not in it.
 	Sources map[string]string
 
-	vars map[string]string // for resolve
+	vars map[string]string // for resolve and env
 }
 
 // managedInstances is the AWS_LAMBDA_INITIALIZATION_TYPE of an environment that is never frozen.
@@ -132,6 +132,9 @@ func (c *Config) resolve(sig otlp.Signal, secrets map[reference]string) (d Desti
 	d = e.destination(sig, c)
 	return d, slices.DeleteFunc(e.warnings, func(w string) bool { return slices.Contains(c.Warnings, w) })
 }
+
+// env reads an environment variable.
+func (c *Config) env(name string) string { return strings.TrimSpace(c.vars[name]) }
 
 // named is an error about a destination, in which each setting that is called by its general variable is called by
 // the one that it was taken from.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/otlp-relay/otlp-relay/internal/export"
@@ -31,6 +29,7 @@ func (a *app) connect(ctx context.Context) {
 		if d.Err != nil {
 			a.breakers[sig] = nil
 			a.refusals[sig].Store(&d.Err)
+			cfg.Routes[sig] = flush.Route{Refuse: d.Err} // of what came before
 		}
 	}
 	a.flusher = flush.New(ctx, cfg)
@@ -46,7 +45,7 @@ func (a *app) firstRoute(sig otlp.Signal, d *Destination) (flush.Route, error) {
 		return r, a.cfg.named(sig, err)
 	}
 	// A file that cannot be read is known now.
-	_, err := export.LoadTLS(d.Certificate, d.ClientCert, d.ClientKey)
+	_, err := a.pems.load(d)
 	return flush.Route{Ready: g.Ready, Open: a.open(sig, g)}, a.cfg.named(sig, err)
 }
 
@@ -66,28 +65,6 @@ func (a *app) route(sig otlp.Signal, d *Destination, g *gate) (flush.Route, erro
 		BatchBytes:  min(a.settings.BufferBytes/otlp.SignalCount, maxBatchBytes),
 		Ready:       g.Ready,
 	}, nil
-}
-
-// newClient is what speaks to a destination.
-func (a *app) newClient(sig otlp.Signal, d *Destination) (otlp.Sink, error) {
-	if d.Protocol != HTTP {
-		return nil, fmt.Errorf("%s is not supported by this version: set OTLP_RELAY_ENDPOINT to an OTLP/HTTP endpoint, https://…", d.Protocol)
-	}
-	tlsConfig, err := export.LoadTLS(d.Certificate, d.ClientCert, d.ClientKey)
-	if err != nil {
-		return nil, err
-	}
-	return export.NewHTTP(export.HTTPConfig{
-		URL:       d.URL,
-		Header:    d.Header,
-		TLS:       tlsConfig,
-		Roots:     &a.roots,
-		Timeout:   d.Timeout,
-		UserAgent: "otlp-relay/" + Version,
-		Proxy:     func(u *url.URL) (*url.URL, error) { return http.ProxyFromEnvironment(&http.Request{URL: u}) },
-		Warn:      a.backendWarning(sig),
-		Now:       a.now,
-	})
 }
 
 // retry is a client that tries again once, at once: the invocation may be held meanwhile, the data stays queued, and
@@ -201,7 +178,7 @@ func (a *app) announce() {
 	for _, sig := range otlp.Signals() {
 		switch err := a.cfg.Destinations[sig].Err; {
 		case err == nil || said[err.Error()]:
-		case err == errNoEndpoint && len(a.backends()) > 0: // as meant, it may well be
+		case err == ErrNoEndpoint && len(a.backends()) > 0: // as meant, it may well be
 			said[err.Error()] = true
 			a.log.Info("these signals have no backend: what comes is dropped", "signal", a.signalsWith(err))
 		default:

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/otlp-relay/otlp-relay/internal/export"
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 )
 
@@ -44,8 +45,8 @@ type Destination struct {
 	variable string // of the endpoint
 }
 
-// errNoEndpoint is what a signal without any destination carries.
-var errNoEndpoint = errors.New("no backend is configured: set OTLP_RELAY_ENDPOINT to its OTLP endpoint, such as https://otlp.example.com")
+// ErrNoEndpoint is what a signal without any destination carries.
+var ErrNoEndpoint = errors.New("no backend is configured: set OTLP_RELAY_ENDPOINT to its OTLP endpoint, such as https://otlp.example.com")
 
 // destination reads where a signal goes. c says where the extension itself listens.
 func (e *environment) destination(sig otlp.Signal, c *Config) Destination {
@@ -56,7 +57,7 @@ func (e *environment) destination(sig otlp.Signal, c *Config) Destination {
 		endpoint = l.get("ENDPOINT")
 	}
 	if endpoint.name == "" {
-		return Destination{Err: errNoEndpoint}
+		return Destination{Err: ErrNoEndpoint}
 	}
 	d := Destination{Protocol: l.protocol(), variable: endpoint.name}
 	if endpoint.value != "" {
@@ -92,6 +93,8 @@ func (d *Destination) maxBytes() int {
 	switch {
 	case d.Protocol == GRPC:
 		return maxGRPCBytes
+	case d.Protocol == Stdout:
+		return export.StdoutMaxBytes
 	case d.awsTelemetry():
 		return awsEndpoints[d.Service].maxBytes
 	}

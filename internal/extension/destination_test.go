@@ -43,7 +43,7 @@ func TestLimitsOfARequest(t *testing.T) {
 	for endpoint, want := range map[string]int{
 		"https://b/v1/traces": 20 << 20,
 		"grpc://b":            4 << 20,
-		"stdout:":             20 << 20,
+		"stdout:":             180 << 10,
 		"https://xray.us-east-1.amazonaws.com/v1/traces":  5_000_000,
 		"https://abc.lambda-url.eu-west-1.on.aws/v1/logs": 20 << 20,
 	} {

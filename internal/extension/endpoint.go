@@ -52,7 +52,7 @@ func (l *lookup) aim(d *Destination, v variable, c *Config) error {
 	}
 	if pointsHere(d.URL, c.HTTPAddr, c.GRPCAddr) {
 		if l.standard {
-			return errNoEndpoint // it tells the function's SDK where we are
+			return ErrNoEndpoint // it tells the function's SDK where we are
 		}
 		return fmt.Errorf("%s points at this extension itself: set it to the backend's endpoint", v.name)
 	}

@@ -19,6 +19,12 @@ var destinationSettings = []string{
 	"ENDPOINT", "PROTOCOL", "INSECURE", "HEADERS", "COMPRESSION", "TIMEOUT", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY",
 }
 
+// Settings are the names, as they follow OTLP_RELAY_, of the settings that are not about a destination.
+func Settings() []string { return slices.Clone(settings) }
+
+// DestinationSettings are the names of those that are, which each signal may override, as TRACES_ENDPOINT.
+func DestinationSettings() []string { return slices.Clone(destinationSettings) }
+
 // isSetting says whether a name after OTLP_RELAY_ means something.
 func isSetting(name string) bool {
 	if slices.Contains(settings, name) || slices.Contains(destinationSettings, name) {

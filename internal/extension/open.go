@@ -36,9 +36,9 @@ func (a *app) gate(sig otlp.Signal, place string) *gate {
 // Closed says whether the destination is believed to be there and well.
 func (g *gate) Closed() bool { return !g.refused.Load() && g.Breaker.Closed() }
 
-// newVault is the vault of all secrets that destinations refer to, or nil where there are none.
-func (a *app) newVault(read func(context.Context, reference) (string, error)) *vault {
-	v := &vault{refused: a.secretRefused, known: a.redactor.hide, secrets: map[reference]string{}, lost: map[reference]error{}}
+// openVault is the vault of all secrets that destinations refer to, or nil where there are none.
+func (a *app) openVault(read func(context.Context, reference) (string, error)) *vault {
+	v := newVault()
 	for _, d := range a.cfg.Destinations {
 		for _, r := range d.Secrets {
 			if !slices.Contains(v.all, r) {
@@ -50,6 +50,7 @@ func (a *app) newVault(read func(context.Context, reference) (string, error)) *v
 		return nil
 	}
 	v.fetch = func(ctx context.Context, r reference) (string, error) { return a.fetch(ctx, r, read) }
+	v.known, v.refused = a.redactor.hide, a.secretRefused
 	return v
 }
 
@@ -74,11 +75,6 @@ func (a *app) fetch(ctx context.Context, r reference, read func(context.Context,
 	return secret, nil
 }
 
-// readSecret asks the service that keeps a secret.
-func (a *app) readSecret(context.Context, reference) (string, error) {
-	return "", errors.New("not resolved by this version: set the value itself")
-}
-
 // secretError is the failure to read a secret.
 type secretError struct {
 	variable string // that refers to it
@@ -101,7 +97,11 @@ func (a *app) open(sig otlp.Signal, g *gate) func(context.Context) (flush.Route,
 	return func(ctx context.Context) (flush.Route, error) {
 		secrets, err := a.vault.resolve(ctx, a.cfg.Destinations[sig].Secrets)
 		switch {
-		case err != nil && ctx.Err() != nil: // called off, which says nothing
+		case err != nil && ctx.Err() != nil: // called off, which says nothing of the secret
+			a.late.Do(func() {
+				a.log.Warn("data waits for secrets that have not come: can the services that keep them be reached from here?",
+					"secrets", a.cfg.Destinations[sig].Secrets, "error", err)
+			})
 			return flush.Route{}, err
 		case err != nil && maySucceed(err):
 			g.Trip(err)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -64,7 +67,7 @@ func withSecrets(mode flush.Mode, k *keeper, vars ...string) options {
 	return options{mode: mode, route: func(a *app, sig otlp.Signal, client otlp.Sink) flush.Route {
 		if a.vault == nil {
 			a.cfg.Destinations, a.cfg.Sources, a.cfg.vars, a.cfg.HTTPAddr = cfg.Destinations, cfg.Sources, cfg.vars, cfg.HTTPAddr
-			a.vault = a.newVault(k.read)
+			a.vault = a.openVault(k.read)
 			a.client = func(otlp.Signal, *Destination) (otlp.Sink, error) { return client, nil }
 		}
 		r, err := a.firstRoute(sig, &a.cfg.Destinations[sig])
@@ -250,8 +253,8 @@ func TestShutdownWithoutSecrets(t *testing.T) {
 func TestPrefetchThatFailsIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &keeper{answer: after(time.Second, "", throttled)}
-		v := &vault{all: []reference{"${ssm:/a}", "${ssm:/b}"}, fetch: k.read, secrets: map[reference]string{}, lost: map[reference]error{},
-			known: func(string) {}, refused: func(reference, error) { t.Error("refused") }}
+		v := newVault()
+		v.all, v.fetch, v.known = []reference{"${ssm:/a}", "${ssm:/b}"}, k.read, func(string) {}
 		go v.resolve(t.Context(), v.all)
 		synctest.Wait()
 		k.set(after(time.Second, "x", nil))
@@ -268,13 +271,15 @@ func TestPrefetchThatFailsIsTriedAgain(t *testing.T) {
 }
 
 func TestVault(t *testing.T) {
-	newVault := func(answer func(context.Context, reference) (string, error)) (*vault, *[]error) {
+	keeps := func(answer func(context.Context, reference) (string, error), refs ...reference) (*vault, *[]error) {
 		var refused []error
-		return &vault{all: []reference{"${ssm:/a}"}, fetch: answer, secrets: map[reference]string{}, lost: map[reference]error{},
-			known: func(string) {}, refused: func(_ reference, err error) { refused = append(refused, err) }}, &refused
+		v := newVault()
+		v.all, v.fetch, v.known = append(refs, "${ssm:/a}"), answer, func(string) {}
+		v.refused = func(_ reference, err error) { refused = append(refused, err) }
+		return v, &refused
 	}
 	synctest.Test(t, func(t *testing.T) {
-		v, refused := newVault(hangs)
+		v, refused := keeps(hangs)
 		begin := time.Now()
 		_, err := v.resolve(t.Context(), v.all)
 		if !errors.Is(err, errSecretsTimeout) || !maySucceed(err) || time.Since(begin) != secretsTimeout || len(*refused) > 0 {
@@ -282,7 +287,7 @@ func TestVault(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		v, refused := newVault(func(context.Context, reference) (string, error) { panic("a bug") })
+		v, refused := keeps(func(context.Context, reference) (string, error) { panic("a bug") })
 		for range 2 {
 			_, err := v.resolve(t.Context(), v.all)
 			if err == nil || maySucceed(err) || !strings.HasPrefix(err.Error(), "BUG: fetch ${ssm:/a}: a bug") || len(*refused) != 1 {
@@ -291,7 +296,7 @@ func TestVault(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		v, _ := newVault(hangs)
+		v, _ := keeps(hangs)
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errShutdown)
 		defer cancel()
 		begin := time.Now()
@@ -300,4 +305,50 @@ func TestVault(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 	})
+	synctest.Test(t, func(t *testing.T) {
+		v, _ := keeps(func(ctx context.Context, r reference) (string, error) {
+			switch r {
+			case "${ssm:/slow}":
+				return hangs(ctx, r)
+			case "${ssm:/busy}":
+				return "", throttled
+			}
+			return "x", nil
+		}, "${ssm:/slow}", "${ssm:/busy}")
+		begin := time.Now()
+		if secrets, err := v.resolve(t.Context(), []reference{"${ssm:/a}"}); err != nil || len(secrets) != 1 || time.Since(begin) > 0 {
+			t.Errorf("%v, %v after %v: it waited for another's secret", secrets, err, time.Since(begin))
+		}
+		if _, err := v.resolve(t.Context(), []reference{"${ssm:/busy}"}); !errors.Is(err, throttled) || time.Since(begin) > secretsTimeout {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+		time.Sleep(secretsTimeout) // the last round ends by itself
+	})
+}
+
+// Nothing is asked for before event/next is called.
+func TestSecretsAreNotFetchedBeforeNext(t *testing.T) {
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, `{"eventType":"SHUTDOWN"}`)
+	}))
+	defer api.Close()
+	cfg := parse("OTLP_RELAY_ENDPOINT=${ssm:/e}", "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(api.URL, "http://"))
+	a := newApp(cfg, io.Discard)
+	asked := make(chan reference, 1)
+	a.vault.fetch = func(_ context.Context, r reference) (string, error) {
+		asked <- r
+		return "https://b", nil
+	}
+	a.connect(t.Context())
+	if len(asked) > 0 {
+		t.Error("asked before next")
+	}
+	for range 2 {
+		if _, err := a.next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := <-asked; r != "${ssm:/e}" {
+		t.Errorf("asked for %s", r)
+	}
 }

@@ -21,74 +21,76 @@ var errSecretsTimeout = fmt.Errorf("no answer within %v: %w", secretsTimeout, co
 type vault struct {
 	all     []reference
 	fetch   func(ctx context.Context, r reference) (string, error)
-	refused func(r reference, err error) // told once of each that cannot be had for good
+	refused func(r reference, err error) // told once of each that cannot be had for good, before anybody else
 	known   func(secret string)          // told of each that is known now, before anybody else
 
 	mu      sync.Mutex // guards what follows
 	secrets map[reference]string
 	lost    map[reference]error // for good
 	round   *round              // the one that is under way, or nil
+	settled chan struct{}       // closed and replaced whenever one is known or lost
+}
+
+func newVault() *vault {
+	return &vault{secrets: map[reference]string{}, lost: map[reference]error{}, settled: make(chan struct{})}
 }
 
 // round is one try to fetch what is missing.
 type round struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{}       // closed when it is over
-	failed map[reference]error // for the moment; to be read when it is over
+	failed map[reference]error // for the moment; guarded by the vault's mu
 }
 
 // resolve waits until every reference's secret is known. A round that was begun before, in which connections may
 // have died in a freeze, does not speak for the caller: where it fails another follows.
 func (v *vault) resolve(ctx context.Context, refs []reference) (map[reference]string, error) {
-	for began := false; ; {
-		secrets, r, err := v.look(refs)
+	var own *round
+	for {
+		v.mu.Lock()
+		secrets, err := v.lookLocked(refs, own)
 		if secrets != nil || err != nil {
+			v.mu.Unlock()
 			return secrets, err
 		}
-		if r == nil {
-			r, began = v.begin(ctx), true
+		if v.round == nil {
+			own = v.beginLocked(ctx)
 		}
+		r, settled := v.round, v.settled
+		v.mu.Unlock()
 		select {
+		case <-settled:
 		case <-r.done:
 		case <-ctx.Done():
 			// What it waited for may never come: whoever asks next begins afresh.
 			r.cancel(context.Cause(ctx))
 			return nil, fmt.Errorf("stop waiting for secrets: %w", context.Cause(ctx))
 		}
-		for _, ref := range refs {
-			if err := r.failed[ref]; err != nil && began {
-				return nil, err
-			}
-		}
 	}
 }
 
-// look is the secrets of refs where they are all known, else the round under way if there is one.
-func (v *vault) look(refs []reference) (map[reference]string, *round, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+// lookLocked is the secrets of refs where all are known, or why one is not to be had: for good, or in round r. Both
+// are nil where that is open. The caller holds mu.
+func (v *vault) lookLocked(refs []reference, r *round) (map[reference]string, error) {
 	secrets := make(map[reference]string, len(refs))
-	for _, r := range refs {
-		if err := v.lost[r]; err != nil {
-			return nil, nil, err
+	for _, ref := range refs {
+		if err := v.lost[ref]; err != nil {
+			return nil, err
 		}
-		if s, ok := v.secrets[r]; ok {
-			secrets[r] = s
+		if s, ok := v.secrets[ref]; ok {
+			secrets[ref] = s
+		} else if r != nil && r.failed[ref] != nil {
+			return nil, r.failed[ref]
 		}
 	}
-	if len(secrets) == len(refs) {
-		return secrets, nil, nil
+	if len(secrets) < len(refs) {
+		return nil, nil
 	}
-	return nil, v.round, nil
+	return secrets, nil
 }
 
-// begin starts a round, or joins one that somebody else has just started. It outlives the caller, but not for long.
-func (v *vault) begin(ctx context.Context) *round {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.round != nil {
-		return v.round
-	}
+// beginLocked starts a round. It outlives the caller's ctx, but not for long. The caller holds mu.
+func (v *vault) beginLocked(ctx context.Context) *round {
 	var missing []reference
 	for _, r := range v.all {
 		if _, known := v.secrets[r]; !known && v.lost[r] == nil {
@@ -96,10 +98,9 @@ func (v *vault) begin(ctx context.Context) *round {
 		}
 	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	r := &round{cancel: cancel, done: make(chan struct{}), failed: map[reference]error{}}
-	v.round = r
-	go v.run(ctx, r, missing)
-	return r
+	v.round = &round{cancel: cancel, done: make(chan struct{}), failed: map[reference]error{}}
+	go v.run(ctx, v.round, missing)
+	return v.round
 }
 
 // run fetches the missing ones side by side: one that hangs must not cost another its turn.
@@ -133,11 +134,15 @@ func (v *vault) get(ctx context.Context, ref reference) (secret string, err erro
 
 // settle notes the outcome of one fetch.
 func (v *vault) settle(r *round, ref reference, secret string, err error) {
-	if err == nil {
-		v.known(secret)
-	}
 	passing := err != nil && maySucceed(err)
+	switch {
+	case err == nil:
+		v.known(secret)
+	case !passing:
+		v.refused(ref, err)
+	}
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	switch {
 	case err == nil:
 		v.secrets[ref] = secret
@@ -146,10 +151,8 @@ func (v *vault) settle(r *round, ref reference, secret string, err error) {
 	default:
 		v.lost[ref] = err
 	}
-	v.mu.Unlock()
-	if err != nil && !passing {
-		v.refused(ref, err)
-	}
+	close(v.settled)
+	v.settled = make(chan struct{})
 }
 
 // maySucceed says whether a fetch that failed may succeed later.
