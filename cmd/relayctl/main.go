@@ -24,6 +24,7 @@ type command struct {
 func commands() map[string]command {
 	return map[string]command{
 		"demo":  {"run an instrumented function through an outage and a timeout, and account for every record", runDemo},
+		"env":   {"show the extension's settings, where they come from, and what is wrong with them", runEnv},
 		"layer": {"pack a built extension into a Lambda layer", runLayer},
 		"sim":   {"run an extension and a function in an emulated Lambda", runSim},
 	}
