@@ -1,9 +1,9 @@
 package e2e
 
 import (
-	"fmt"
+	"bytes"
 	"path/filepath"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,28 +24,12 @@ func corpus(t *testing.T) []otlptest.Entry {
 	return entries
 }
 
-// recorded is a request of the corpus as its SDK sent it; one of gRPC as OTLP/HTTP would carry the same message.
-func recorded(e otlptest.Entry) []byte {
-	if e.Protocol == "grpc" {
-		head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost:4318\r\nContent-Type: %s\r\nContent-Length: %d\r\n",
-			e.Signal.Path(), e.Encoding.ContentType(), len(e.Message))
-		if e.Compressed {
-			head += "Content-Encoding: " + e.Coding + "\r\n"
-		}
-		return append([]byte(head+"\r\n"), e.Message...)
-	}
-	if strings.Contains(strings.ToLower(e.RawHead), "\r\ntransfer-encoding: chunked") {
-		return fmt.Appendf(nil, "%s%x\r\n%s\r\n0\r\n\r\n", e.RawHead, len(e.Body), e.Body)
-	}
-	return append([]byte(e.RawHead), e.Body...)
-}
-
 // postCorpus sends requests of the corpus in one invocation. Each must be taken.
 func (c *chain) postCorpus(entries ...otlptest.Entry) {
 	c.t.Helper()
 	p := posting{}
 	for _, e := range entries {
-		p.Wires = append(p.Wires, recorded(e))
+		p.Wires = append(p.Wires, e.Wire())
 	}
 	var answers []answer
 	c.mustSend(p, &answers)
@@ -54,10 +38,21 @@ func (c *chain) postCorpus(entries ...otlptest.Entry) {
 	}
 	for i, e := range entries {
 		want := map[otlp.Encoding]string{otlp.Protobuf: "", otlp.JSON: "{}"}[e.Encoding]
-		if a := answers[i]; a.Status != 200 || a.ContentType != e.Encoding.ContentType() || string(a.Body) != want {
+		if a := answers[i]; e.Protocol == "grpc" {
+			c.mustBeOK(e.File, a)
+		} else if a.Status != 200 || a.ContentType != e.Encoding.ContentType() || string(a.Body) != want {
 			c.t.Errorf("%s: answered %d in %s: %q", e.File, a.Status, a.ContentType, a.Body)
 		}
 		c.made[e.Signal] += e.Records
+	}
+}
+
+// mustBeOK checks the answer to a gRPC call: the status OK, behind an empty message.
+func (c *chain) mustBeOK(what string, a answer) {
+	c.t.Helper()
+	header, body, err := otlptest.ReadGRPC(bytes.NewReader(a.Body))
+	if err != nil || !slices.Equal(header["grpc-status"], []string{"0"}) || string(body) != "\x00\x00\x00\x00\x00" {
+		c.t.Errorf("%s: answered %v, %q: %v", what, header, body, err)
 	}
 }
 

@@ -75,7 +75,8 @@ type setup struct {
 // chain is a function, the extension and a backend.
 type chain struct {
 	t       *testing.T
-	addr    string // of the extension's receiver
+	addr    string // of the extension's receiver, for OTLP/HTTP
+	grpc    string // and for OTLP/gRPC
 	env     *lambdasim.Env
 	backend *otlptest.Backend
 	made    map[otlp.Signal]int // records that the extension answered 200 for
@@ -85,7 +86,7 @@ type chain struct {
 func newChain(t *testing.T, s setup) *chain {
 	t.Helper()
 	mustOwnTelemetryPort(t)
-	c := &chain{t: t, addr: freeAddr(t), backend: s.backend, made: map[otlp.Signal]int{}}
+	c := &chain{t: t, addr: freeAddr(t), grpc: freeAddr(t), backend: s.backend, made: map[otlp.Signal]int{}}
 	if c.backend == nil {
 		c.backend = newBackend(t, otlptest.Options{})
 	}
@@ -100,6 +101,7 @@ func newChain(t *testing.T, s setup) *chain {
 		Env: map[string]string{
 			"OTEL_EXPORTER_OTLP_ENDPOINT": "http://" + c.addr,
 			"OTLP_RELAY_HTTP_ADDR":        c.addr,
+			"OTLP_RELAY_GRPC_ADDR":        c.grpc,
 			"OTLP_RELAY_ENDPOINT":         c.backend.URL(),
 		},
 	}

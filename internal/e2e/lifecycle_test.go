@@ -135,6 +135,16 @@ func TestReceiverPortInUse(t *testing.T) {
 			t.Errorf("the port in use was logged %d times", n)
 		}
 	})
+	t.Run("OTLP/HTTP goes on without OTLP/gRPC", func(t *testing.T) {
+		other := httptest.NewServer(http.NotFoundHandler())
+		defer other.Close()
+		c := newChain(t, setup{vars: map[string]string{"OTLP_RELAY_GRPC_ADDR": other.Listener.Addr().String()}})
+		c.invoke(2)
+		c.mustArrive(c.shutdown())
+		if n := len(c.logged("cannot listen for OTLP/gRPC: set OTLP_RELAY_GRPC_ADDR")); n != 1 {
+			t.Errorf("the port in use was logged %d times", n)
+		}
+	})
 	t.Run("the other listener goes on", func(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

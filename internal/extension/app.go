@@ -149,21 +149,26 @@ func (in *intake) Send(ctx context.Context, p otlp.Payload) error {
 	return in.queue.Send(ctx, p)
 }
 
-// listen opens the OTLP listeners. A port in use disables that listener only.
+// listen opens the OTLP listeners. A port in use disables that listener only. Each takes both protocols.
 func (a *app) listen() {
-	for _, addr := range listenAddrs(a.cfg.HTTPAddr) {
-		l, err := receiver.Listen(addr)
-		if err != nil {
-			if !errors.Is(err, syscall.EADDRNOTAVAIL) && !errors.Is(err, syscall.EAFNOSUPPORT) { // no IPv6 here: no fault
-				a.log.Error("cannot listen for OTLP/HTTP: set OTLP_RELAY_HTTP_ADDR to a free address", "address", addr, "error", err)
+	for _, of := range [...]struct{ protocol, setting, addr string }{
+		{"OTLP/HTTP", prefix + "HTTP_ADDR", a.cfg.HTTPAddr},
+		{"OTLP/gRPC", prefix + "GRPC_ADDR", a.cfg.GRPCAddr},
+	} {
+		for _, addr := range listenAddrs(of.addr) {
+			l, err := receiver.Listen(addr)
+			if err != nil {
+				if !errors.Is(err, syscall.EADDRNOTAVAIL) && !errors.Is(err, syscall.EAFNOSUPPORT) { // no IPv6 here: no fault
+					a.log.Error("cannot listen for "+of.protocol+": set "+of.setting+" to a free address", "address", addr, "error", err)
+				}
+				continue
 			}
-			continue
+			go func() {
+				if err := a.receiver.Serve(l); err != nil {
+					a.log.Error(of.protocol+" listener stopped", "address", addr, "error", err)
+				}
+			}()
 		}
-		go func() {
-			if err := a.receiver.Serve(l); err != nil {
-				a.log.Error("OTLP/HTTP listener stopped", "address", addr, "error", err)
-			}
-		}()
 	}
 }
 

@@ -20,31 +20,63 @@ import (
 // suiteLimit is the maxBytes of the receivers that are not tested at their limit.
 const suiteLimit = 1 << 20
 
-// Conformance puts an OTLP/HTTP receiver through what the OTLP specification (1.11, "OTLP/HTTP"), HTTP/1.1 and
-// real SDKs demand of it, over sockets of its own.
+// Protocol is one of OTLP's two.
+type Protocol int
+
+// The protocols that a receiver may be asked to speak.
+const (
+	HTTP Protocol = iota // OTLP/HTTP
+	GRPC                 // OTLP/gRPC, over HTTP/2 without TLS
+)
+
+// Conformance puts a receiver through what the OTLP specification (1.11), HTTP/1.1, or gRPC and HTTP/2, and real SDKs
+// demand of it, over sockets of its own.
 //
 // start runs a receiver that gives requests to sink as they came, takes at most maxBytes of each, as sent and
-// decompressed, and ends with its test; it returns the URL that /v1/traces is appended to.
-func Conformance(t *testing.T, start func(t *testing.T, sink otlp.Sink, maxBytes int) (baseURL string)) {
-	s := suite{start: start, build: &Builder{Name: "conformance"}}
+// decompressed, and ends with its test; it returns the URL that /v1/traces is appended to, or of gRPC a service's path.
+func Conformance(t *testing.T, p Protocol, start func(t *testing.T, sink otlp.Sink, maxBytes int) (baseURL string)) {
+	s := suite{protocol: p, start: start, build: &Builder{Name: "conformance"}}
 	t.Run("accepts", s.accepts)
 	t.Run("accepts squeezed", s.acceptsSqueezed)
-	t.Run("accepts real heads", s.acceptsHeads)
 	t.Run("accepts empty", s.acceptsEmpty)
-	t.Run("refuses heads", s.refusesHeads)
 	t.Run("refuses bodies", s.refusesBodies)
 	t.Run("limits", s.limits)
 	t.Run("bombs", s.bombs)
-	t.Run("sockets", s.sockets)
+	t.Run("half a body, then the rest", s.halfBody)
+	t.Run("byte by byte", s.byteByByte)
+	t.Run("body cut short", s.cutShort)
+	t.Run("client goes away", s.goesAway)
 	t.Run("sink errors", s.sinkErrors)
 	t.Run("sink panics", s.sinkPanics)
 	t.Run("overload", s.overload)
+	t.Run("exporters", s.exporters)
+	if p == HTTP {
+		t.Run("accepts real heads", s.acceptsHeads)
+		t.Run("accepts no framing at all", s.acceptsNoFraming)
+		t.Run("refuses heads", s.refusesHeads)
+		t.Run("HTTP limits", s.httpLimits)
+		t.Run("sockets", s.sockets)
+		return
+	}
+	t.Run("calls", s.calls)
+	t.Run("messages", s.messages)
+	t.Run("streams", s.streams)
+	t.Run("hostile", s.hostile)
 }
 
 // suite is one run of Conformance.
 type suite struct {
-	start func(*testing.T, otlp.Sink, int) string
-	build *Builder
+	protocol Protocol
+	start    func(*testing.T, otlp.Sink, int) string
+	build    *Builder
+}
+
+// encodings are those that the protocol has.
+func (s suite) encodings() []otlp.Encoding {
+	if s.protocol == GRPC {
+		return []otlp.Encoding{otlp.Protobuf}
+	}
+	return []otlp.Encoding{otlp.Protobuf, otlp.JSON}
 }
 
 // confSink records what reaches it. Its answer, where set, says what Send returns; it is not changed once a
@@ -78,6 +110,7 @@ func (s *confSink) take() []otlp.Payload {
 
 // target is a receiver under test.
 type target struct {
+	suite
 	addr   string // host:port
 	prefix string // of every path
 	sink   *confSink
@@ -91,7 +124,7 @@ func (s suite) target(t *testing.T, maxBytes int) *target {
 	if err != nil || u.Scheme != "http" || u.Port() == "" {
 		t.Fatalf("start returned %q: want http://host:port", base)
 	}
-	return &target{addr: u.Host, prefix: strings.TrimSuffix(u.Path, "/"), sink: sink}
+	return &target{suite: s, addr: u.Host, prefix: strings.TrimSuffix(u.Path, "/"), sink: sink}
 }
 
 // message is one export request as it is sent, and what the receiver must make of it.
@@ -104,15 +137,6 @@ type message struct {
 func (s suite) message(sig otlp.Signal, enc otlp.Encoding, coding otlp.Compression, records int) message {
 	b := s.build.Build(sig, enc, records)
 	return message{b, coding, compress(coding, b.Body)}
-}
-
-// post is m as an HTTP request with a Content-Length, with further header lines.
-func (m message) post(lines ...string) rawRequest {
-	head := append([]string{"Content-Type: " + m.Encoding.ContentType()}, lines...)
-	if m.coding != otlp.None {
-		head = append(head, "Content-Encoding: "+m.coding.String())
-	}
-	return rawRequest{method: "POST", path: m.Signal.Path(), lines: head, body: m.sent}
 }
 
 // checkTaken checks that exactly these requests reached the sink, in any order, as they were sent.

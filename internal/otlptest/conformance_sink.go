@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,90 +15,116 @@ import (
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 )
 
-// hops are errors of a sink and how OTLP/HTTP carries them. Whoever reads the answer must learn what the
-// sink said: a status survives a hop.
-var hops = []struct {
-	name       string
-	err        error
-	status     int
+// never is no word on when to try again.
+const never time.Duration = -1
+
+// hop is an error of a sink and how each protocol carries it. Whoever reads the answer must learn what the sink
+// said: a status survives a hop.
+type hop struct {
+	name    string
+	err     error
+	message string // "": any
+
+	status     int // of OTLP/HTTP, with code in the body
 	code       otlp.Code
-	message    string
-	retryAfter int // seconds; 0: no such header
-}{
-	{"status as it came", &otlp.Error{Code: otlp.PermissionDenied, HTTPStatus: 403, Message: "wrong key"}, 403, otlp.PermissionDenied, "wrong key", 0},
-	{"status and code disagree", &otlp.Error{Code: otlp.InvalidArgument, HTTPStatus: 422, Message: "span too old"}, 422, otlp.InvalidArgument, "span too old", 0},
-	{"throttled", &otlp.Error{Code: otlp.ResourceExhausted, HTTPStatus: 429, Message: "slow down", Retryable: true, RetryAfter: 30 * time.Second}, 429, otlp.ResourceExhausted, "slow down", 30},
-	{"part of a second", &otlp.Error{Code: otlp.Unavailable, HTTPStatus: 503, Message: "soon", Retryable: true, RetryAfter: 1}, 503, otlp.Unavailable, "soon", 1},
-	{"rounded up", &otlp.Error{Code: otlp.Unavailable, HTTPStatus: 502, Message: "later", Retryable: true, RetryAfter: 2001 * time.Millisecond}, 502, otlp.Unavailable, "later", 3},
-	{"whole seconds stay", &otlp.Error{Code: otlp.Unavailable, HTTPStatus: 504, Message: "late", Retryable: true, RetryAfter: 2 * time.Second}, 504, otlp.Unavailable, "late", 2},
-	{"internal", &otlp.Error{Code: otlp.Internal, HTTPStatus: 500, Message: "oops"}, 500, otlp.Internal, "oops", 0},
-	{"wrapped", fmt.Errorf("send: %w", &otlp.Error{Code: otlp.NotFound, HTTPStatus: 404, Message: "no tenant"}), 404, otlp.NotFound, "no tenant", 0},
-	{"message beyond ASCII", &otlp.Error{Code: otlp.InvalidArgument, HTTPStatus: 400, Message: "prüfe \"x\" \\ \n"}, 400, otlp.InvalidArgument, "prüfe \"x\" \\ \n", 0},
-	{"code alone", &otlp.Error{Code: otlp.Unauthenticated, Message: "who are you"}, 401, otlp.Unauthenticated, "who are you", 0},
-	{"code alone, retryable", &otlp.Error{Code: otlp.Unavailable, Message: "down", Retryable: true}, 503, otlp.Unavailable, "down", 0},
-	{"retryable against its code", &otlp.Error{Code: otlp.Internal, Message: "again", Retryable: true}, 503, otlp.Internal, "again", 0},
-	{"permanent against its code", &otlp.Error{Code: otlp.Unavailable, Message: "never"}, 500, otlp.Unavailable, "never", 0},
-	{"exhausted for good", &otlp.Error{Code: otlp.ResourceExhausted, Message: "too large"}, 413, otlp.ResourceExhausted, "too large", 0},
-	{"no code either", &otlp.Error{Message: "odd"}, 500, 0, "odd", 0},
-	{"redirect", &otlp.Error{Code: otlp.FailedPrecondition, HTTPStatus: 302, Message: "moved"}, 400, otlp.FailedPrecondition, "moved", 0},
-	{"cause alone", &otlp.Error{Code: otlp.Unavailable, Retryable: true, Err: errors.New("connection refused")}, 503, otlp.Unavailable, "connection refused", 0},
-	{"unknown error", errors.New("disk on fire"), 500, otlp.Internal, "", 0},
+	retryAfter time.Duration
+
+	grpc otlp.Code // the code, unless a client would decide wrongly by it
+	wait time.Duration
 }
 
-// sinkErrors checks each hop, in both encodings, on one connection.
+var hops = []hop{
+	{"status as it came", &otlp.Error{Code: otlp.PermissionDenied, HTTPStatus: 403, Message: "wrong key"}, "wrong key",
+		403, otlp.PermissionDenied, never, otlp.PermissionDenied, never},
+	{"status and code disagree", &otlp.Error{Code: otlp.InvalidArgument, HTTPStatus: 422, Message: "span too old"}, "span too old",
+		422, otlp.InvalidArgument, never, otlp.InvalidArgument, never},
+	{"throttled", &otlp.Error{Code: otlp.ResourceExhausted, HTTPStatus: 429, Message: "slow down", Retryable: true, RetryAfter: 30 * time.Second}, "slow down",
+		429, otlp.ResourceExhausted, 30 * time.Second, otlp.ResourceExhausted, 30 * time.Second},
+	{"throttled for no known time", &otlp.Error{Code: otlp.ResourceExhausted, HTTPStatus: 429, Message: "slow down", Retryable: true}, "slow down",
+		429, otlp.ResourceExhausted, never, otlp.ResourceExhausted, 0}, // without a RetryInfo a client would not try again
+	{"part of a second", &otlp.Error{Code: otlp.Unavailable, HTTPStatus: 503, Message: "soon", Retryable: true, RetryAfter: 1}, "soon",
+		503, otlp.Unavailable, time.Second, otlp.Unavailable, 1},
+	{"rounded up", &otlp.Error{Code: otlp.Unavailable, HTTPStatus: 502, Message: "later", Retryable: true, RetryAfter: 2001 * time.Millisecond}, "later",
+		502, otlp.Unavailable, 3 * time.Second, otlp.Unavailable, 2001 * time.Millisecond},
+	{"whole seconds stay", &otlp.Error{Code: otlp.Unavailable, HTTPStatus: 504, Message: "late", Retryable: true, RetryAfter: 2 * time.Second}, "late",
+		504, otlp.Unavailable, 2 * time.Second, otlp.Unavailable, 2 * time.Second},
+	{"internal", &otlp.Error{Code: otlp.Internal, HTTPStatus: 500, Message: "oops"}, "oops",
+		500, otlp.Internal, never, otlp.Internal, never},
+	{"wrapped", fmt.Errorf("send: %w", &otlp.Error{Code: otlp.NotFound, HTTPStatus: 404, Message: "no tenant"}), "no tenant",
+		404, otlp.NotFound, never, otlp.NotFound, never},
+	{"message beyond ASCII", &otlp.Error{Code: otlp.InvalidArgument, HTTPStatus: 400, Message: " prüfe \"x\" 100%41 \\ \n "}, " prüfe \"x\" 100%41 \\ \n ",
+		400, otlp.InvalidArgument, never, otlp.InvalidArgument, never},
+	{"code alone", &otlp.Error{Code: otlp.Unauthenticated, Message: "who are you"}, "who are you",
+		401, otlp.Unauthenticated, never, otlp.Unauthenticated, never},
+	{"code alone, retryable", &otlp.Error{Code: otlp.Unavailable, Message: "down", Retryable: true}, "down",
+		503, otlp.Unavailable, never, otlp.Unavailable, never},
+	{"every retryable code", &otlp.Error{Code: otlp.Aborted, Message: "conflict", Retryable: true}, "conflict",
+		503, otlp.Aborted, never, otlp.Aborted, never},
+	{"retryable against its code", &otlp.Error{Code: otlp.Internal, Message: "again", Retryable: true, RetryAfter: time.Minute}, "again",
+		503, otlp.Internal, time.Minute, otlp.Unavailable, time.Minute},
+	{"permanent against its code", &otlp.Error{Code: otlp.Unavailable, Message: "never"}, "never",
+		500, otlp.Unavailable, never, otlp.Internal, never},
+	{"permanent against its code, with a status", &otlp.Error{Code: otlp.DeadlineExceeded, HTTPStatus: 408, Message: "slow client"}, "slow client",
+		408, otlp.DeadlineExceeded, never, otlp.Internal, never},
+	{"exhausted for good", &otlp.Error{Code: otlp.ResourceExhausted, Message: "too large"}, "too large",
+		413, otlp.ResourceExhausted, never, otlp.ResourceExhausted, never},
+	{"no code either", &otlp.Error{Message: "odd"}, "odd",
+		500, 0, never, otlp.Unknown, never},
+	{"a code that nobody knows", &otlp.Error{Code: 77, Message: "odd"}, "odd",
+		500, 77, never, otlp.Unknown, never},
+	{"redirect", &otlp.Error{Code: otlp.FailedPrecondition, HTTPStatus: 302, Message: "moved"}, "moved",
+		400, otlp.FailedPrecondition, never, otlp.FailedPrecondition, never},
+	{"cause alone", &otlp.Error{Code: otlp.Unavailable, Retryable: true, Err: errors.New("connection refused")}, "connection refused",
+		503, otlp.Unavailable, never, otlp.Unavailable, never},
+	{"unknown error", errors.New("disk on fire"), "",
+		500, otlp.Internal, never, otlp.Internal, never},
+}
+
+// sinkErrors checks each hop, in each encoding, on one connection.
 func (s suite) sinkErrors(t *testing.T) {
 	g := s.target(t, suiteLimit)
-	c := g.dial(t)
-	for _, enc := range []otlp.Encoding{otlp.Protobuf, otlp.JSON} {
-		for _, hop := range hops {
-			t.Run(hop.name+" "+enc.ContentType(), func(t *testing.T) {
-				g.sink.answer = func() error { return hop.err }
+	l := g.dial(t)
+	for _, enc := range s.encodings() {
+		for _, h := range hops {
+			t.Run(h.name+" "+enc.ContentType(), func(t *testing.T) {
+				g.sink.answer = func() error { return h.err }
 				m := s.message(otlp.Traces, enc, otlp.None, 1)
-				c.write(m.post().wire(g))
-				r := c.read("POST")
-				st, err := r.rpcStatus(enc)
-				if err != nil {
-					t.Fatalf("body %q is no google.rpc.Status: %v", r.body, err)
+				got := l.send(m, 0).answer().refused(t)
+				want := refusedAs{h.status, h.code, h.message, h.retryAfter != never, max(0, h.retryAfter)}
+				if s.protocol == GRPC {
+					want = refusedAs{200, h.grpc, h.message, h.wait != never, max(0, h.wait)}
 				}
-				r.checkType(t, enc)
-				if r.status != hop.status || st.GetCode() != int32(hop.code) || hop.message != "" && st.GetMessage() != hop.message {
-					t.Errorf("got %d, code %d, %q; want %d, code %d, %q", r.status, st.GetCode(), st.GetMessage(), hop.status, hop.code, hop.message)
+				if h.message == "" {
+					want.message = got.message
 				}
-				want := ""
-				if hop.retryAfter > 0 {
-					want = strconv.Itoa(hop.retryAfter)
-				}
-				if got := r.header.Get("Retry-After"); got != want {
-					t.Errorf("Retry-After: %q, want %q", got, want)
+				if got != want {
+					t.Errorf("got %+v, want %+v", got, want)
 				}
 				g.checkTaken(t, m)
 			})
 		}
 		for _, sig := range otlp.Signals() {
-			t.Run(fmt.Sprint("partial success ", sig, enc.ContentType()), func(t *testing.T) { s.partialSuccess(t, g, c, sig, enc) })
+			t.Run(fmt.Sprint("partial success ", sig, enc.ContentType()), func(t *testing.T) { g.partialSuccess(t, l, sig, enc) })
 		}
 	}
 }
 
 // partialSuccess checks that what the sink rejected is answered, in the signal's own response.
-func (s suite) partialSuccess(t *testing.T, g *target, c *session, sig otlp.Signal, enc otlp.Encoding) {
+func (g *target) partialSuccess(t *testing.T, l line, sig otlp.Signal, enc otlp.Encoding) {
 	for _, want := range []otlp.PartialSuccess{{Rejected: 2, Message: "too old"}, {Message: "a warning: \"x\""}} {
 		g.sink.answer = func() error { return &want }
-		m := s.message(sig, enc, otlp.None, 3)
-		c.write(m.post().wire(g))
-		r := c.read("POST")
-		r.checkType(t, enc)
-		got, err := r.partialSuccess(sig, enc)
-		if r.status != 200 || err != nil || got != want {
-			t.Errorf("answer %d %q (%v): %+v, want 200, %+v", r.status, r.body, err, got, want)
+		m := g.message(sig, enc, otlp.None, 3)
+		body := l.send(m, 0).answer().response(t)
+		if got, err := decodePartial(sig, enc, body); err != nil || got != want {
+			t.Errorf("answer %q (%v): %+v, want %+v", body, err, got, want)
 		}
 		g.checkTaken(t, m)
 	}
 }
 
-// partialSuccess decodes the answer with the collector's types.
-func (r reply) partialSuccess(sig otlp.Signal, enc otlp.Encoding) (otlp.PartialSuccess, error) {
-	if enc == otlp.JSON && !json.Valid(r.body) {
+// decodePartial decodes a response with the collector's types.
+func decodePartial(sig otlp.Signal, enc otlp.Encoding, body []byte) (otlp.PartialSuccess, error) {
+	if enc == otlp.JSON && !json.Valid(body) {
 		return otlp.PartialSuccess{}, errors.New("no JSON")
 	}
 	type response interface {
@@ -109,9 +133,9 @@ func (r reply) partialSuccess(sig otlp.Signal, enc otlp.Encoding) (otlp.PartialS
 	}
 	read := func(into response) error {
 		if enc == otlp.JSON {
-			return into.UnmarshalJSON(r.body)
+			return into.UnmarshalJSON(body)
 		}
-		return into.UnmarshalProto(r.body)
+		return into.UnmarshalProto(body)
 	}
 	switch sig {
 	case otlp.Traces:
@@ -135,43 +159,11 @@ func (r reply) partialSuccess(sig otlp.Signal, enc otlp.Encoding) (otlp.PartialS
 // sinkPanics checks that a bug behind the receiver costs one request: not the process, nor the connection.
 func (s suite) sinkPanics(t *testing.T) {
 	g := s.target(t, suiteLimit)
-	c := g.dial(t)
+	l := g.dial(t)
 	g.sink.answer = func() error { panic("a bug") }
-	m := s.message(otlp.Traces, otlp.JSON, otlp.Gzip, 1)
-	c.write(m.post().wire(g))
-	c.read("POST").checkRefused(t, 500, otlp.JSON)
+	m := s.message(otlp.Traces, s.encodings()[0], otlp.Gzip, 1)
+	s.mustRefuse(t, l.send(m, 0).answer(), internal)
 	g.sink.answer = nil
-	c.write(m.post().wire(g))
-	c.read("POST").checkOK(t, otlp.JSON)
+	mustTake(t, l.send(m, 0).answer(), m.Encoding)
 	g.checkTaken(t, m, m)
-}
-
-// overload has many clients with bodies half sent, together many times the limit: every one is answered
-// 200, whoever had to wait.
-func (s suite) overload(t *testing.T) {
-	var want []message
-	for range 12 {
-		want = append(want, s.message(otlp.Traces, otlp.Protobuf, otlp.None, 300))
-	}
-	for i := range 10 {
-		want = append(want, s.message(otlp.Logs, otlp.JSON, codings[i%len(codings)], 20))
-	}
-	g := s.target(t, len(want[0].Body)*5/4)
-	var writing sync.WaitGroup
-	defer writing.Wait()
-	var sessions []*session
-	var wires []string
-	for i, m := range want {
-		q := m.post()
-		q.chunks = i % 3 * 1000
-		sessions, wires = append(sessions, g.dial(t)), append(wires, q.wire(g))
-		sessions[i].write(wires[i][:len(wires[i])/2]) // all have begun before any may end
-	}
-	for i, c := range sessions {
-		writing.Go(func() { c.write(wires[i][len(wires[i])/2:]) })
-	}
-	for i, c := range sessions {
-		c.read("POST").checkOK(t, want[i].Encoding)
-	}
-	g.checkTaken(t, want...)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"strings"
 
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 )
@@ -104,6 +105,17 @@ func (l indexLine) entry(archive fs.FS) (Entry, error) {
 		e.Message, e.Compressed = body[5:], body[0] == 1
 	}
 	return e, nil
+}
+
+// Wire is the request as its SDK sent it, for a connection of its own.
+func (e Entry) Wire() []byte {
+	if e.Protocol == "grpc" {
+		return GRPCWire(e.Path, e.Header, e.Body)
+	}
+	if strings.Contains(strings.ToLower(e.RawHead), "\r\ntransfer-encoding: chunked") {
+		return fmt.Appendf(nil, "%s%x\r\n%s\r\n0\r\n\r\n", e.RawHead, len(e.Body), e.Body)
+	}
+	return append([]byte(e.RawHead), e.Body...)
 }
 
 // Plain is the message without compression.

@@ -132,8 +132,11 @@ func unreadable(err error) *otlp.Error {
 	return refusal(http.StatusBadRequest, otlp.InvalidArgument, "read body: "+err.Error())
 }
 
-// waitEnded is the answer to a request that was still waiting for memory when the server or its client went
-// away; nobody is likely to read it.
+// waitEnded is the answer to a request that was still waiting for memory when its time was over, or when the
+// server or its client went away; nobody is likely to read it.
 func waitEnded(err error) *otlp.Error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return refusal(http.StatusGatewayTimeout, otlp.DeadlineExceeded, "wait for memory: the client's timeout is over")
+	}
 	return refusal(http.StatusServiceUnavailable, otlp.Unavailable, "wait for memory: "+err.Error())
 }

@@ -28,8 +28,12 @@ func serve(t testing.TB, c receiver.Config) (r *receiver.Receiver, baseURL strin
 }
 
 func TestConformance(t *testing.T) {
-	otlptest.Conformance(t, func(t *testing.T, sink otlp.Sink, maxBytes int) string {
-		_, url := serve(t, receiver.Config{Sink: sink, MaxBytes: maxBytes})
-		return url
-	})
+	for p, name := range []string{otlptest.HTTP: "OTLP/HTTP", otlptest.GRPC: "OTLP/gRPC"} {
+		t.Run(name, func(t *testing.T) {
+			otlptest.Conformance(t, otlptest.Protocol(p), func(t *testing.T, sink otlp.Sink, maxBytes int) string {
+				_, url := serve(t, receiver.Config{Sink: sink, MaxBytes: maxBytes})
+				return url
+			})
+		})
+	}
 }

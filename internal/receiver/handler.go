@@ -21,8 +21,12 @@ type kind struct {
 	compression otlp.Compression
 }
 
-// ServeHTTP answers one export request.
+// ServeHTTP answers one export request, of OTLP/HTTP or, over HTTP/2, of OTLP/gRPC.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if req.ProtoMajor == 2 {
+		r.serveHTTP2(w, req)
+		return
+	}
 	if taken := r.serve(w, req); !taken && req.Header["Expect"] == nil {
 		io.CopyN(io.Discard, req.Body, drainBytes)
 	}
@@ -41,14 +45,35 @@ func (r *Receiver) serve(w http.ResponseWriter, req *http.Request) (taken bool) 
 	return taken
 }
 
+// serveHTTP2 does the same over HTTP/2, where net/http writes the end of the answer when the handler has returned:
+// the connection counts the request until then. What is left of a refused body is the connection's business too.
+func (r *Receiver) serveHTTP2(w http.ResponseWriter, req *http.Request) {
+	if c := connOf(req); c != nil {
+		c.enter()
+		defer c.leave()
+	} else {
+		r.begin()
+		defer r.end()
+	}
+	if t := callType(req); t != nil && req.Method == http.MethodPost {
+		r.serveCall(w, req, t)
+		return
+	}
+	k, err := r.handle(w.Header(), req)
+	r.answer(w, k, err)
+}
+
+// caught makes a panic an error, so that the connection's other requests live.
+func caught(err *error) {
+	if v := recover(); v != nil {
+		*err = refusal(http.StatusInternalServerError, otlp.Internal, fmt.Sprintf("bug: panic: %v", v))
+	}
+}
+
 // handle takes the request off the socket and gives it to the Sink. k.encoding is valid with an error too;
-// h is the answer's header. A panic becomes an error, so that the connection's other requests live.
+// h is the answer's header.
 func (r *Receiver) handle(h http.Header, req *http.Request) (k kind, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = refusal(http.StatusInternalServerError, otlp.Internal, fmt.Sprintf("bug: panic: %v", v))
-		}
-	}()
+	defer caught(&err)
 	if k, err = readHead(h, req); err != nil {
 		return k, err
 	}
@@ -56,7 +81,7 @@ func (r *Receiver) handle(h http.Header, req *http.Request) (k kind, err error) 
 	defer r.gate.leave(id)
 	body, err := r.readBody(req, id)
 	if err != nil {
-		if statusOf(err) == http.StatusRequestEntityTooLarge {
+		if statusOf(err) == http.StatusRequestEntityTooLarge && req.ProtoMajor < 2 {
 			h["Connection"] = connectionClose // or net/http reads on before it lets the answer out
 		}
 		return k, err

@@ -21,7 +21,8 @@ func readHead(h http.Header, req *http.Request) (k kind, err error) {
 	encoding, known := encodingOf(req.Header["Content-Type"])
 	k.encoding = encoding
 	signal, found := signalOf(req.URL.Path)
-	if !found {
+	_, ofGRPC := callOf(req.URL.Path)
+	if !found && !ofGRPC {
 		return k, refusal(http.StatusNotFound, otlp.NotFound,
 			fmt.Sprintf("no such path %s: POST to %s", quote(req.URL.Path), paths()))
 	}
@@ -29,7 +30,11 @@ func readHead(h http.Header, req *http.Request) (k kind, err error) {
 	if req.Method != http.MethodPost {
 		h["Allow"] = allowPost
 		return k, refusal(http.StatusMethodNotAllowed, otlp.Unimplemented,
-			fmt.Sprintf("method %s on %s: only POST is allowed", quote(req.Method), signal.Path()))
+			fmt.Sprintf("method %s on %s: only POST is allowed", quote(req.Method), req.URL.Path))
+	}
+	if ofGRPC {
+		return k, refusal(http.StatusUnsupportedMediaType, otlp.InvalidArgument,
+			fmt.Sprintf("Content-Type %s over %s: OTLP/gRPC has application/grpc, over HTTP/2", quoteAll(req.Header["Content-Type"]), req.Proto))
 	}
 	if !known {
 		return k, refusal(http.StatusUnsupportedMediaType, otlp.InvalidArgument,
@@ -47,6 +52,16 @@ func readHead(h http.Header, req *http.Request) (k kind, err error) {
 func signalOf(path string) (otlp.Signal, bool) {
 	for _, s := range otlp.Signals() {
 		if s.Path() == path {
+			return s, true
+		}
+	}
+	return 0, false
+}
+
+// callOf is the signal whose Export method of OTLP/gRPC this path is.
+func callOf(path string) (otlp.Signal, bool) {
+	for _, s := range otlp.Signals() {
+		if s.Method() == path {
 			return s, true
 		}
 	}

@@ -1,8 +1,14 @@
-// Package receiver is the OTLP/HTTP server: it reads export requests off the socket, refuses what no
-// backend would take, and gives the rest to an otlp.Sink exactly as it came.
+// Package receiver is the server of OTLP/HTTP and of unary OTLP/gRPC: it reads export requests off the socket,
+// refuses what no backend would take, and gives the rest to an otlp.Sink exactly as it came.
+//
+// One handler takes both protocols on every listener, told apart by what the client says first, so that an SDK
+// that was given the other port works all the same. HTTP/2, by prior knowledge and without TLS, is net/http's; what
+// makes a request a gRPC call is here.
 //
 // It works for SDKs that run in a sandbox which may be frozen between any two instructions, so no read, write or
-// idle time is bounded by the clock: a body that a freeze cut in half is completed after the thaw. It is
+// idle time is bounded by the clock: a body that a freeze cut in half is completed after the thaw. The exceptions are
+// net/http's own: an HTTP/2 client that has said its preface must say something more within 2 s, and a connection
+// that broke HTTP/2's rules, or that Shutdown has ended, is closed after 1 s. The receiver is
 // never too busy: it waits for memory, but answers neither 429 nor 503 on its own account, because an SDK
 // would hold the function's handler for seconds before it tried again.
 //
@@ -12,7 +18,9 @@
 // request may go over that share, because if every request waited for more, none would ever give any back.
 // So bodies never hold more than 2 × MaxBytes together. Besides them there is one body's working memory (one
 // at a time is decompressed, or joined from its segments): at most MaxBytes, and half as much again while it
-// grows. net/http's buffers, some 10 KiB a connection, and a copy of up to 16 KiB for each chunked body come on top.
+// grows. net/http's buffers, some 10 KiB a connection, and a copy of up to 16 KiB for each chunked body come on top;
+// over HTTP/2 what a client has sent and no handler has read yet, at most maxStreams × streamWindow a connection,
+// which only requests that wait for memory leave unread.
 package receiver
 
 import (
@@ -37,6 +45,14 @@ const defaultMaxBytes = 64 << 20
 // maxHeaderBytes bounds a request's head. SDKs send less than 1 KiB; a user's OTEL_EXPORTER_OTLP_HEADERS may add tokens.
 const maxHeaderBytes = 64 << 10
 
+// maxStreams is how many HTTP/2 requests a connection may have at once, streamWindow how many bytes of each the
+// client may send before they are read. The connection's window holds all of them, so that requests that wait for
+// memory with unread bytes never keep those from going on that memory is waited for.
+const (
+	maxStreams   = 30
+	streamWindow = 128 << 10
+)
+
 // Config is what a Receiver needs.
 type Config struct {
 	// Sink takes every request that has at least one record. Its error becomes the answer.
@@ -49,12 +65,12 @@ type Config struct {
 	// Now is the wall clock that Payload.Received is read from; nil means time.Now.
 	Now func() time.Time
 
-	// Ended is called when a request's answer was written to the socket. It may be nil, runs on the
-	// request's goroutine and must not block.
+	// Ended is called when a request's answer was written to the socket, or its client gave it up. It may be nil
+	// and must not block.
 	Ended func()
 }
 
-// A Receiver is an http.Handler that speaks OTLP/HTTP, and the server around it.
+// A Receiver is an http.Handler that speaks OTLP, and the server around it.
 type Receiver struct {
 	sink     otlp.Sink
 	maxBytes int
@@ -106,17 +122,26 @@ func New(c Config) *Receiver {
 	// No ReadTimeout, WriteTimeout or IdleTimeout: see the package's comment.
 	r.server = http.Server{
 		Handler:        r,
+		ConnContext:    withConn,
 		MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:       log.New(io.Discard, "", 0),
+		Protocols:      new(http.Protocols),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          maxStreams,
+			MaxReceiveBufferPerStream:     streamWindow,
+			MaxReceiveBufferPerConnection: maxStreams * streamWindow,
+		},
 	}
+	r.server.Protocols.SetHTTP1(true)
+	r.server.Protocols.SetUnencryptedHTTP2(true)
 	return r
 }
 
 // Serve answers the connections of l until Shutdown or Close, and then returns nil; it closes l. It may be
 // called for several listeners at once.
 func (r *Receiver) Serve(l net.Listener) error {
-	if err := r.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve OTLP/HTTP on %s: %w", l.Addr(), err)
+	if err := r.server.Serve(listener{l, r}); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve OTLP on %s: %w", l.Addr(), err)
 	}
 	return nil
 }
@@ -133,7 +158,7 @@ func (r *Receiver) Shutdown(ctx context.Context) error {
 		select {
 		case <-r.idle:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %d OTLP/HTTP requests: %w", r.Active(), context.Cause(ctx))
+			return fmt.Errorf("wait for %d OTLP requests: %w", r.Active(), context.Cause(ctx))
 		}
 	}
 	r.markIdle() // for another Shutdown that waits as well

@@ -4,7 +4,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +19,7 @@ import (
 
 // order is the event.
 type order struct {
-	Wires  [][]byte // whole HTTP requests, one after the other, each on a connection of its own
+	Wires  [][]byte // all that is said on a connection with one request of HTTP/1.1 or gRPC; one after the other
 	Hold   int      // bytes of the last one that are written by the invocation that says Resume
 	Resume bool     // finish what was held back
 	Async  bool     // do not wait for the answers
@@ -28,23 +30,25 @@ type order struct {
 type answer struct {
 	Status      int
 	ContentType string
-	Body        []byte
+	Body        []byte // of gRPC all that came, up to the end of the call: nothing else is set then
 }
 
 // half is a request that is not written to its end.
 type half struct {
 	conn net.Conn
+	grpc bool
 	rest []byte
 }
 
 type function struct {
-	addr string
+	addr string // for OTLP/HTTP
+	grpc string // for OTLP/gRPC
 	left half
 	kept []net.Conn // whose answers nobody waits for
 }
 
 func main() {
-	f := &function{addr: os.Getenv("OTLP_RELAY_HTTP_ADDR")}
+	f := &function{addr: os.Getenv("OTLP_RELAY_HTTP_ADDR"), grpc: os.Getenv("OTLP_RELAY_GRPC_ADDR")}
 	lambda.Start(f.handle)
 }
 
@@ -79,7 +83,11 @@ func (f *function) handle(_ context.Context, o order) ([]answer, error) {
 // post writes a request but for its last hold bytes. There is no answer where some are held back, or where
 // nobody waits.
 func (f *function) post(wire []byte, hold int, async bool) (*answer, error) {
-	conn, err := net.Dial("tcp", f.addr)
+	addr, grpc := f.addr, bytes.HasPrefix(wire, []byte("PRI * "))
+	if grpc {
+		addr = f.grpc
+	}
+	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -88,13 +96,13 @@ func (f *function) post(wire []byte, hold int, async bool) (*answer, error) {
 	}
 	switch {
 	case hold > 0:
-		f.left = half{conn, wire[len(wire)-hold:]}
+		f.left = half{conn, grpc, wire[len(wire)-hold:]}
 		return nil, nil
 	case async:
 		f.kept = append(f.kept, conn)
 		return nil, nil
 	}
-	a, err := read(conn)
+	a, err := read(conn, grpc)
 	return &a, err
 }
 
@@ -106,15 +114,39 @@ func (f *function) resume() (answer, error) {
 	if _, err := f.left.conn.Write(f.left.rest); err != nil {
 		return answer{}, err
 	}
-	return read(f.left.conn)
+	return read(f.left.conn, f.left.grpc)
 }
 
-func read(conn net.Conn) (answer, error) {
+func read(conn net.Conn, grpc bool) (answer, error) {
 	defer conn.Close()
+	if grpc {
+		raw, err := frames(conn)
+		return answer{Body: raw}, err
+	}
 	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		return answer{}, fmt.Errorf("read the answer: %w", err)
 	}
 	body, err := io.ReadAll(r.Body)
 	return answer{r.StatusCode, r.Header.Get("Content-Type"), body}, err
+}
+
+// frames reads HTTP/2 frames up to the one that ends the first stream.
+func frames(r io.Reader) (raw []byte, err error) {
+	const head, endStream = 9, 1
+	for {
+		at := len(raw)
+		raw = append(raw, make([]byte, head)...)
+		if _, err := io.ReadFull(r, raw[at:]); err != nil {
+			return nil, fmt.Errorf("read the answer: %w", err)
+		}
+		raw = append(raw, make([]byte, binary.BigEndian.Uint32(raw[at:])>>8)...)
+		if _, err := io.ReadFull(r, raw[at+head:]); err != nil {
+			return nil, fmt.Errorf("read the answer: %w", err)
+		}
+		stream := binary.BigEndian.Uint32(raw[at+5:])
+		if kind := raw[at+3]; stream == 1 && kind <= 1 && raw[at+4]&endStream != 0 { // DATA or HEADERS
+			return raw, nil
+		}
+	}
 }

@@ -2,7 +2,6 @@ package otlptest
 
 import (
 	"io"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,55 +12,17 @@ import (
 
 // sockets runs the cases that only bytes on a connection can make.
 func (s suite) sockets(t *testing.T) {
-	t.Run("half a body, then the rest", s.halfBody)
-	t.Run("byte by byte", s.byteByByte)
 	t.Run("pipelined", s.pipelined)
-	t.Run("body cut short", s.cutShort)
-	t.Run("client goes away", s.goesAway)
 	t.Run("Expect", s.expect)
 	t.Run("framing", s.framing)
 	t.Run("HTTP/1.0", s.http10)
 	t.Run("head too large", s.hugeHead)
 }
 
-// halfBody stops in the middle of a body, as a freeze does, while another connection works.
-func (s suite) halfBody(t *testing.T) {
-	g := s.target(t, suiteLimit)
-	for _, chunks := range []int{0, 300} {
-		c := g.dial(t)
-		m := s.message(otlp.Traces, otlp.Protobuf, otlp.None, 20)
-		q := m.post()
-		q.chunks = chunks
-		wire := q.wire(g)
-		half := len(q.head(g, true)) + len(m.sent)/2
-		c.write(wire[:half])
-		other := s.message(otlp.Logs, otlp.JSON, otlp.None, 1)
-		g.do(t, other.post()).checkOK(t, otlp.JSON)
-		g.checkTaken(t, other)
-		c.write(wire[half:])
-		c.read("POST").checkOK(t, otlp.Protobuf)
-		g.checkTaken(t, m)
-	}
-}
-
-func (s suite) byteByByte(t *testing.T) {
-	g := s.target(t, suiteLimit)
-	c := g.dial(t)
-	c.conn.(*net.TCPConn).SetNoDelay(true)
-	m := s.message(otlp.Logs, otlp.JSON, otlp.Gzip, 1)
-	q := m.post()
-	q.chunks = 16
-	for _, b := range []byte(q.wire(g)) {
-		c.write(string([]byte{b}))
-	}
-	c.read("POST").checkOK(t, otlp.JSON)
-	g.checkTaken(t, m)
-}
-
 // pipelined sends three requests in one write, the second of which is refused.
 func (s suite) pipelined(t *testing.T) {
 	g := s.target(t, suiteLimit)
-	c := g.dial(t)
+	c := g.dialHTTP(t)
 	first := s.message(otlp.Traces, otlp.Protobuf, otlp.None, 2)
 	broken := message{Built{Signal: otlp.Logs, Encoding: otlp.JSON}, otlp.None, []byte("{")}
 	last := s.message(otlp.Metrics, otlp.JSON, otlp.Gzip, 2)
@@ -74,44 +35,10 @@ func (s suite) pipelined(t *testing.T) {
 	g.checkTaken(t, first, last)
 }
 
-// cutShort ends the sending side before the body is whole; the client can still read its answer.
-func (s suite) cutShort(t *testing.T) {
-	g := s.target(t, suiteLimit)
-	for _, chunks := range []int{0, 300} {
-		c := g.dial(t)
-		q := s.message(otlp.Traces, otlp.Protobuf, otlp.None, 5).post()
-		q.chunks = chunks
-		wire := q.wire(g)
-		c.write(wire[:len(wire)-6])
-		c.conn.(*net.TCPConn).CloseWrite()
-		c.read("POST").checkRefused(t, 400, otlp.Protobuf)
-		g.checkTaken(t)
-	}
-}
-
-// goesAway leaves in the middle of bodies that together are many times the limit: none of it may stay taken.
-func (s suite) goesAway(t *testing.T) {
-	m := s.message(otlp.Traces, otlp.Protobuf, otlp.None, 100)
-	g := s.target(t, len(m.Body))
-	for i := range 20 {
-		c := g.dial(t)
-		q := m.post()
-		q.chunks = i % 2 * 1000
-		wire := q.wire(g)
-		c.write(wire[:len(wire)-len(wire)/8])
-		if i%3 == 0 {
-			c.conn.(*net.TCPConn).SetLinger(0) // RST, not FIN
-		}
-		c.conn.Close()
-	}
-	g.do(t, m.post()).checkOK(t, otlp.Protobuf)
-	g.checkTaken(t, m)
-}
-
 // expect waits for "100 Continue" before it sends the body, which an answer at once makes needless.
 func (s suite) expect(t *testing.T) {
 	g := s.target(t, suiteLimit)
-	c := g.dial(t)
+	c := g.dialHTTP(t)
 	m := s.message(otlp.Logs, otlp.Protobuf, otlp.None, 3)
 	q := m.post("Expect: 100-continue")
 	c.write(q.head(g, true))
@@ -127,7 +54,7 @@ func (s suite) expect(t *testing.T) {
 	g.checkTaken(t, m)
 
 	small := s.target(t, len(m.Body)-1)
-	c = small.dial(t)
+	c = small.dialHTTP(t)
 	c.write(q.head(small, true))
 	c.read("POST").checkRefused(t, 413, otlp.Protobuf)
 	small.checkTaken(t)
@@ -155,11 +82,11 @@ func (s suite) framing(t *testing.T) {
 		{"unknown transfer coding", post.with("Transfer-Encoding: gzip").head(g, false) + body, false},
 		{"unknown expectation", post.with("Expect: a miracle").wire(g), false},
 		{"header without colon", post.with("nonsense").wire(g), false},
-		{"no HTTP", "hello\r\n\r\n", false},
+		{"no HTTP", "hello, is anybody there?\r\n\r\n", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := g.dial(t)
+			c := g.dialHTTP(t)
 			c.write(tt.wire)
 			r := c.read("POST")
 			if tt.taken {
@@ -175,7 +102,7 @@ func (s suite) framing(t *testing.T) {
 	}
 	t.Run("Content-Length and chunked", func(t *testing.T) {
 		// RFC 9112, 6.3: refuse it, or go by the chunks; the connection must end either way.
-		c := g.dial(t)
+		c := g.dialHTTP(t)
 		c.write(chunked.with("Content-Length: 1").wire(g))
 		switch r := c.read("POST"); r.status {
 		case 200:
@@ -193,7 +120,7 @@ func (s suite) http10(t *testing.T) {
 	m := s.message(otlp.Traces, otlp.JSON, otlp.None, 1)
 	q := m.post()
 	q.version = "HTTP/1.0"
-	c := g.dial(t)
+	c := g.dialHTTP(t)
 	c.write(q.wire(g))
 	r := c.read("POST")
 	r.checkOK(t, otlp.JSON)
@@ -201,7 +128,7 @@ func (s suite) http10(t *testing.T) {
 	if rest, err := io.ReadAll(c.in); len(rest) > 0 || err != nil {
 		t.Errorf("after the answer: %q, %v; want the connection closed", rest, err)
 	}
-	c = g.dial(t)
+	c = g.dialHTTP(t)
 	for range 2 {
 		c.write(q.with("Connection: keep-alive").wire(g))
 		c.read("POST").checkOK(t, otlp.JSON)
@@ -213,7 +140,7 @@ func (s suite) http10(t *testing.T) {
 func (s suite) hugeHead(t *testing.T) {
 	g := s.target(t, suiteLimit)
 	m := s.message(otlp.Traces, otlp.JSON, otlp.None, 1)
-	c := g.dial(t)
+	c := g.dialHTTP(t)
 	var sent sync.WaitGroup
 	sent.Go(func() { c.write(m.post("X-Huge: " + strings.Repeat("x", 16<<20)).wire(g)) })
 	line, err := c.in.ReadString('\n')

@@ -19,14 +19,14 @@ func TestQuickAck(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	server, err := l.Accept()
+	server, err := listener{l, New(Config{})}.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	quick := server.(*quickConn)
+	quick := server.(*conn)
 	for range 3 {
-		ping(t, client, quick.TCPConn) // without the option, many exchanges leave the mode off
+		ping(t, client, quick.Conn) // without the option, many exchanges leave the mode off
 	}
 	before := quickAck(t, quick)
 	ping(t, client, server)
@@ -54,7 +54,7 @@ func ping(t *testing.T, a, b net.Conn) {
 	}
 }
 
-func quickAck(t *testing.T, c *quickConn) (on int) {
+func quickAck(t *testing.T, c *conn) (on int) {
 	t.Helper()
 	var sockErr error
 	if err := c.raw.Control(func(fd uintptr) {

@@ -2,8 +2,6 @@ package otlptest
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -31,6 +29,15 @@ type rawRequest struct {
 	body         []byte
 	chunks       int    // bytes of a chunk; 0: Content-Length
 	version      string // "" is HTTP/1.1
+}
+
+// post is m as an HTTP request with a Content-Length, with further header lines.
+func (m message) post(lines ...string) rawRequest {
+	head := append([]string{"Content-Type: " + m.Encoding.ContentType()}, lines...)
+	if m.coding != otlp.None {
+		head = append(head, "Content-Encoding: "+m.coding.String())
+	}
+	return rawRequest{method: "POST", path: m.Signal.Path(), lines: head, body: m.sent}
 }
 
 // head is the request line and the header. With framing false it says nothing about the body.
@@ -72,15 +79,17 @@ func (q rawRequest) with(lines ...string) rawRequest {
 	return q
 }
 
-// session is one connection to a receiver.
+// session is one connection to a receiver of OTLP/HTTP.
 type session struct {
+	g    *target
 	t    *testing.T
 	conn net.Conn
+	out  io.Writer // to conn
 	in   *bufio.Reader
 }
 
-// dial opens a connection that ends with the test.
-func (g *target) dial(t *testing.T) *session {
+// dialHTTP opens a connection that ends with the test.
+func (g *target) dialHTTP(t *testing.T) *session {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", g.addr, patience)
 	if err != nil {
@@ -88,20 +97,20 @@ func (g *target) dial(t *testing.T) *session {
 	}
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(patience))
-	return &session{t, c, bufio.NewReader(c)}
+	return &session{g, t, c, c, bufio.NewReader(c)}
 }
 
 // do sends one request on a connection of its own and reads its answer.
 func (g *target) do(t *testing.T, q rawRequest) reply {
 	t.Helper()
-	s := g.dial(t)
+	s := g.dialHTTP(t)
 	defer s.conn.Close()
 	s.write(q.wire(g))
 	return s.read(q.method)
 }
 
 // write sends bytes as they are. A receiver may have answered and closed before it has read them all.
-func (s *session) write(wire string) { io.WriteString(s.conn, wire) }
+func (s *session) write(wire string) { io.WriteString(s.out, wire) }
 
 // reply is an HTTP response, read whole.
 type reply struct {
@@ -129,22 +138,39 @@ func (s *session) read(method string) reply {
 	}
 }
 
-// checkOK checks that the answer says that everything was taken: 200, the request's Content-Type, an
-// Export…ServiceResponse without partial_success, which is empty in either encoding.
+// response is the answer's body, if it says that the request was taken: 200 in the request's Content-Type.
+func (o httpOutcome) response(t *testing.T) []byte {
+	t.Helper()
+	if o.status != http.StatusOK {
+		t.Errorf("status %d, want 200: %s", o.status, o.body)
+	}
+	o.checkType(t, o.enc)
+	return o.body
+}
+
+// refused reads the answer's google.rpc.Status.
+func (o httpOutcome) refused(t *testing.T) refusedAs {
+	t.Helper()
+	o.checkType(t, o.enc)
+	st, err := o.rpcStatus(o.enc)
+	if err != nil || o.status < 400 {
+		t.Errorf("status %d, %q: want an error with a google.rpc.Status: %v", o.status, o.body, err)
+	}
+	got := refusedAs{status: o.status, code: otlp.Code(st.GetCode()), message: st.GetMessage()}
+	if values := o.header["Retry-After"]; len(values) > 0 {
+		seconds, err := strconv.Atoi(values[0])
+		if err != nil {
+			t.Errorf("Retry-After: %v", err)
+		}
+		got.again, got.wait = true, time.Duration(seconds)*time.Second
+	}
+	return got
+}
+
+// checkOK checks that the answer says that everything was taken.
 func (r reply) checkOK(t *testing.T, enc otlp.Encoding) {
 	t.Helper()
-	if r.status != http.StatusOK {
-		t.Errorf("status %d, want 200: %s", r.status, r.body)
-		return
-	}
-	r.checkType(t, enc)
-	if enc == otlp.Protobuf && len(r.body) > 0 {
-		t.Errorf("body %q, want an empty Export…ServiceResponse", r.body)
-	}
-	var members map[string]any
-	if enc == otlp.JSON && (json.Unmarshal(r.body, &members) != nil || members == nil || len(members) > 0) {
-		t.Errorf("body %q, want {}", r.body)
-	}
+	mustTake(t, httpOutcome{r, enc}, enc)
 }
 
 // checkRefused checks that the answer is an error whose body is a google.rpc.Status with a message.
@@ -180,7 +206,52 @@ func (r reply) checkType(t *testing.T, enc otlp.Encoding) {
 	}
 }
 
-// zeros is n zero bytes in a coding, as small as it can be made: a bomb.
-func zeros(coding otlp.Compression, n int) []byte {
-	return compress(coding, bytes.Repeat([]byte{0}, n))
+// httpLine is a session as a line.
+type httpLine struct{ *session }
+
+// begin writes the head and half of the body.
+func (l httpLine) begin(m message, pieces int) exchange {
+	q := m.post()
+	q.chunks = pieces
+	head, body := q.head(l.g, true), q.framed()
+	l.write(head + body[:len(body)/2])
+	return httpExchange{l.session, m.Encoding, body[len(body)/2:]}
+}
+
+// send writes a request at once.
+func (l httpLine) send(m message, pieces int) exchange {
+	q := m.post()
+	q.chunks = pieces
+	l.write(q.wire(l.g))
+	return httpExchange{l.session, m.Encoding, ""}
+}
+
+// cut ends the connection.
+func (l httpLine) cut(hard bool) {
+	if hard {
+		l.conn.(*net.TCPConn).SetLinger(0)
+	}
+	l.conn.Close()
+}
+
+// httpExchange is a request of which the rest is still to be written.
+type httpExchange struct {
+	*session
+	enc  otlp.Encoding
+	rest string
+}
+
+// finish writes the rest.
+func (x httpExchange) finish() { x.write(x.rest) }
+
+// stop ends the sending side.
+func (x httpExchange) stop() { x.conn.(*net.TCPConn).CloseWrite() }
+
+// answer reads the next answer.
+func (x httpExchange) answer() outcome { return httpOutcome{x.read("POST"), x.enc} }
+
+// httpOutcome is an answer to a request in an encoding.
+type httpOutcome struct {
+	reply
+	enc otlp.Encoding
 }

@@ -1,0 +1,219 @@
+package receiver
+
+import (
+	"context"
+	"math"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+)
+
+// conn is a connection as the receiver needs it: it acknowledges at once, and it knows which HTTP/2 requests
+// have come and are not answered yet. net/http does not: it writes the end of an answer after the handler has
+// returned, and without saying when.
+//
+// A request counts from when its head was read off the socket until the last byte of its answer is written to
+// it, or the client has given it up and its handler has returned.
+type conn struct {
+	net.Conn
+	raw syscall.RawConn // nil where acknowledging at once cannot be asked for
+	r   *Receiver
+
+	preface int    // bytes of clientPreface that the client has said; -1: it speaks HTTP/1. Only Read knows
+	in      frames // only Read knows
+	out     frames // only Write knows
+	ending  uint32 // the stream whose last header block is being written; 0: none. Only Write knows
+
+	mu      sync.Mutex // guards all below
+	open    map[uint32]struct{}
+	newest  uint32 // the last stream that was opened
+	last    uint32 // the last stream that will be answered
+	running int    // handlers
+	counted int    // requests of this connection that the receiver counts as active
+}
+
+// connKey is the key of a request's *conn in its context.
+type connKey struct{}
+
+func (r *Receiver) newConn(c net.Conn) *conn {
+	return &conn{Conn: c, raw: rawOf(c), r: r, open: map[uint32]struct{}{}, last: math.MaxInt32}
+}
+
+// rawOf is the descriptor of a TCP connection, or nil.
+func rawOf(c net.Conn) syscall.RawConn {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			return raw
+		}
+	}
+	return nil
+}
+
+// listener hands out conns.
+type listener struct {
+	net.Listener
+	r *Receiver
+}
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.r.newConn(c), nil
+}
+
+// withConn is http.Server's ConnContext.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// connOf is the connection of a request; nil where the request came from another server than the Receiver's.
+func connOf(req *http.Request) *conn {
+	c, _ := req.Context().Value(connKey{}).(*conn)
+	return c
+}
+
+// Read reads what the client says, and acknowledges it.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err == nil && c.raw != nil {
+		acknowledge(c.raw)
+	}
+	if c.preface >= 0 {
+		c.heard(b[:n])
+	}
+	return n, err
+}
+
+// heard follows what the client says.
+func (c *conn) heard(b []byte) {
+	for len(b) > 0 && c.preface < len(clientPreface) {
+		if b[0] != clientPreface[c.preface] {
+			c.preface = -1
+			return
+		}
+		c.preface++
+		b = b[1:]
+	}
+	for {
+		rest, whole := c.in.next(b)
+		if !whole {
+			return
+		}
+		b = rest
+		switch c.in.kind() {
+		case frameHeaders:
+			c.begun(c.in.stream())
+		case frameReset:
+			c.ended(c.in.stream())
+		}
+	}
+}
+
+// Write writes to the client, and takes note of the answers that are written.
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if c.preface == len(clientPreface) {
+		c.said(b[:n])
+	}
+	return n, err
+}
+
+// said follows what was written.
+func (c *conn) said(b []byte) {
+	for {
+		rest, whole := c.out.next(b)
+		if !whole {
+			return
+		}
+		b = rest
+		switch f := &c.out; f.kind() {
+		case frameHeaders, frameContinuation:
+			if f.kind() == frameHeaders && f.has(flagEndStream) {
+				c.ending = f.stream()
+			}
+			if c.ending != 0 && f.has(flagEndHeaders) {
+				c.ended(c.ending)
+				c.ending = 0
+			}
+		case frameData:
+			if f.has(flagEndStream) {
+				c.ended(f.stream())
+			}
+		case frameReset:
+			c.ended(f.stream())
+		case frameGoAway:
+			c.leaving(f.lastAnswered())
+		}
+	}
+}
+
+// begun counts a stream, if it is a new one. What follows a request's body looks alike.
+func (c *conn) begun(stream uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if stream > c.newest && stream <= c.last {
+		c.newest = stream
+		c.open[stream] = struct{}{}
+		c.settleLocked()
+	}
+}
+
+func (c *conn) ended(stream uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, stream)
+	c.settleLocked()
+}
+
+// leaving forgets the streams after last: they will not be answered.
+func (c *conn) leaving(last uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = min(c.last, last)
+	for stream := range c.open {
+		if stream > c.last {
+			delete(c.open, stream)
+		}
+	}
+	c.settleLocked()
+}
+
+// enter and leave are a handler's begin and end: it counts even where the client has given its request up.
+func (c *conn) enter() { c.run(1) }
+func (c *conn) leave() { c.run(-1) }
+
+func (c *conn) run(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running += n
+	c.settleLocked()
+}
+
+// Close ends the connection, and with it all its requests but those whose handlers still run.
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.leaving(0)
+	return err
+}
+
+// CloseWrite is what net/http asks for, so that a client can still read a refusal that ends the connection.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// settleLocked brings the receiver's count up to date.
+func (c *conn) settleLocked() {
+	now := max(len(c.open), c.running)
+	for ; c.counted < now; c.counted++ {
+		c.r.begin()
+	}
+	for ; c.counted > now; c.counted-- {
+		c.r.end()
+	}
+}
