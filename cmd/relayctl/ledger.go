@@ -121,9 +121,10 @@ func (l ledger) row(sig otlp.Signal, backend *int64) string {
 	if backend != nil {
 		has = strconv.FormatInt(*backend, 10)
 	}
+	off := accepted + l[name+".replayed.records"] - delivered - queued - dropped - l[name+".spooled.records"]
 	switch {
-	case accepted != delivered+queued+dropped:
-		note = fmt.Sprintf("  the ledger does not balance: %+d", accepted-delivered-queued-dropped)
+	case off != 0:
+		note = fmt.Sprintf("  the ledger does not balance: %+d", off)
 	case backend != nil && *backend != delivered:
 		note = fmt.Sprintf("  the backend differs: %+d", *backend-delivered)
 	}

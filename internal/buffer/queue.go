@@ -18,7 +18,24 @@ type Item struct {
 	// payload is what remains of a split one: a part repeats what encloses its records.
 	Accounted int
 
+	// Copy is the payload's copy outside of memory; nil where there is none. The parts of a payload share it.
+	Copy Copy
+
+	// Alone keeps the payload from being merged with others: it may be what an earlier process died of, and
+	// must take nothing else with it.
+	Alone bool
+
 	seq Mark
+}
+
+// Copy is what outlives the process of a payload, until it is settled.
+type Copy interface {
+	// Settle says that so many of the payload's records were delivered or dropped. It waits for nothing.
+	Settle(records int)
+
+	// Begin and End enclose work on the payload that might kill the process.
+	Begin()
+	End()
 }
 
 // A Mark is a point in the order of arrival: a later payload has a higher one.
@@ -26,6 +43,9 @@ type Mark uint64
 
 // Everything is the mark behind every payload, those yet to come included.
 const Everything = ^Mark(0)
+
+// inherited is the mark before every payload of this process; those of earlier ones have lower ones.
+const inherited Mark = 1 << 32
 
 // Limits bounds what a queue holds.
 type Limits struct {
@@ -53,32 +73,55 @@ type Queue struct {
 // New makes an empty queue. It calls dropped for each payload that had to go to make room, while it holds
 // its lock: dropped must only count.
 func New(limits Limits, dropped func(Item)) *Queue {
-	return &Queue{limits: limits, dropped: dropped}
+	return &Queue{limits: limits, dropped: dropped, last: inherited}
 }
 
 // Send queues p, which the queue then owns. It never fails and waits for nothing.
 func (q *Queue) Send(_ context.Context, p otlp.Payload) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.last++
-	q.fifos[p.Signal].pushBack(Item{Payload: p, Accounted: p.Size, seq: q.last})
-	q.bytes += p.Size
-	q.records += p.Records
-	q.evictLocked()
+	q.Add(p, nil)
 	return nil
 }
 
+// Add is Send for a payload that has a copy; nil for one that has none.
+func (q *Queue) Add(p otlp.Payload, c Copy) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.last++
+	q.fifos[p.Signal].pushBack(Item{Payload: p, Accounted: p.Size, Copy: c, seq: q.last})
+	q.bytes += p.Size
+	q.records += p.Records
+	q.evictLocked()
+}
+
+// Inherit queues what an earlier process has left, in order of arrival, before everything of this process. It is
+// called once.
+func (q *Queue) Inherit(items []Item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var signals [otlp.SignalCount][]Item
+	for i, it := range items {
+		it.seq = Mark(i + 1)
+		signals[it.Signal] = append(signals[it.Signal], it)
+		q.bytes += it.Size
+		q.records += it.Records
+	}
+	for sig := range signals {
+		q.fifos[sig].pushFront(signals[sig])
+	}
+	q.evictLocked()
+}
+
 // Take removes the oldest payloads of a signal that can leave as one request: at most maxBytes
-// uncompressed (or one payload, whatever its size), of one encoding, none of them younger than upto. The
-// caller settles each of them or gives it back to Restore. It is nil where there is nothing to take.
+// uncompressed (or one payload, whatever its size), of one encoding, none of them younger than upto, and none
+// that is Alone with others. The caller settles each of them or gives it back to Restore. It is nil where there is nothing to take.
 func (q *Queue) Take(sig otlp.Signal, maxBytes int, upto Mark) []Item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	f := &q.fifos[sig]
 	n, size := 0, 0
 	for _, it := range f.items[f.head:] {
-		first := f.items[f.head].Encoding
-		if it.seq > upto || n > 0 && (!sig.Mergeable() || it.Encoding != first || size+it.Size > maxBytes) {
+		first := &f.items[f.head]
+		if it.seq > upto || n > 0 && (!sig.Mergeable() || it.Encoding != first.Encoding || it.Alone || first.Alone || size+it.Size > maxBytes) {
 			break
 		}
 		n++

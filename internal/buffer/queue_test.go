@@ -44,7 +44,7 @@ func TestTakeCutsARequest(t *testing.T) {
 		{"cut by bytes", []otlp.Payload{payload(otlp.Traces, 0, 60), payload(otlp.Traces, 0, 40), payload(otlp.Traces, 0, 1)}, 100, Everything, []int{60, 40}},
 		{"one over the limit goes alone", []otlp.Payload{payload(otlp.Traces, 0, 600), payload(otlp.Traces, 0, 1)}, 100, Everything, []int{600}},
 		{"cut where the encoding changes", []otlp.Payload{payload(otlp.Traces, otlp.JSON, 10), payload(otlp.Traces, otlp.Protobuf, 20)}, 100, Everything, []int{10}},
-		{"no younger than the mark", []otlp.Payload{payload(otlp.Traces, 0, 10), payload(otlp.Traces, 0, 20), payload(otlp.Traces, 0, 30)}, 100, 2, []int{10, 20}},
+		{"no younger than the mark", []otlp.Payload{payload(otlp.Traces, 0, 10), payload(otlp.Traces, 0, 20), payload(otlp.Traces, 0, 30)}, 100, inherited + 2, []int{10, 20}},
 		{"profiles singly", []otlp.Payload{payload(otlp.Profiles, 0, 10), payload(otlp.Profiles, 0, 20)}, 100, Everything, []int{10}},
 	}
 	for _, tt := range tests {

@@ -42,6 +42,7 @@ type app struct {
 	openings  [otlp.SignalCount]atomic.Int64          // how often a breaker opened
 	refusals  [otlp.SignalCount]atomic.Pointer[error] // mistakes that leave a signal without a destination
 	roots     export.Roots
+	spool     *spooling // nil: off
 	collector tune.Collector
 	now       func() time.Time // wall clock
 	active    func() int       // requests of the function's SDK that are begun and not answered
@@ -82,6 +83,7 @@ func Run(ctx context.Context, cfg Config, out io.Writer) error {
 	}
 	a.shutdown(ctx, ev)
 	a.close(ctx)
+	a.leave(ev.ShutdownReason)
 	a.settle()
 	return nil
 }
@@ -105,10 +107,10 @@ func newApp(cfg Config, out io.Writer) *app {
 	if items <= 0 {
 		items = a.settings.BufferBytes / bytesPerItem
 	}
-	a.queue = buffer.New(buffer.Limits{Bytes: a.settings.BufferBytes, Records: items}, func(it buffer.Item) {
-		a.ledger.drop(it.Signal, otlp.DroppedQueueFull, it.Records, it.Accounted, nil)
-		a.collector.Add(it.Size)
-	})
+	a.queue = buffer.New(buffer.Limits{Bytes: a.settings.BufferBytes, Records: items}, a.evicted)
+	if cfg.Spool != "" {
+		a.spool = newSpooling(cfg.Spool, a.settings.BufferBytes)
+	}
 	a.receiver = receiver.New(receiver.Config{
 		Sink:     (*intake)(a),
 		MaxBytes: min(a.settings.BufferBytes, maxRequestBytes),
@@ -116,6 +118,15 @@ func newApp(cfg Config, out io.Writer) *app {
 	})
 	a.active = a.receiver.Active
 	return a
+}
+
+// evicted follows the queue's dropping an item to make room.
+func (a *app) evicted(it buffer.Item) {
+	a.ledger.drop(it.Signal, otlp.DroppedQueueFull, it.Records, it.Accounted, nil)
+	a.collector.Add(it.Size)
+	if it.Copy != nil {
+		it.Copy.Settle(it.Records)
+	}
 }
 
 // requestGarbage is about what one request leaves behind in the receiver, in bytes, besides its body.
@@ -138,12 +149,16 @@ func (a *app) notify() {
 // intake is the Sink behind the receiver: it counts a payload and queues it.
 type intake app
 
-// Send takes p into memory; it never fails and waits for nothing.
+// Send takes p into memory, and into the spool where there is one; it never fails and waits for nothing.
 func (in *intake) Send(ctx context.Context, p otlp.Payload) error {
 	in.ledger.accept(p)
 	if err := in.refusals[p.Signal].Load(); err != nil {
 		in.ledger.drop(p.Signal, otlp.DroppedMisconfigured, p.Records, p.Size, *err)
 		in.collector.Add(p.Size)
+		return nil
+	}
+	if in.spool != nil {
+		in.queue.Add(p, (*app)(in).keep(p))
 		return nil
 	}
 	return in.queue.Send(ctx, p)

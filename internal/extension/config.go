@@ -1,9 +1,11 @@
 package extension
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"net"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,8 +25,9 @@ type Config struct {
 	Flush         flush.Mode
 	FlushInterval time.Duration
 	FlushTimeout  time.Duration
-	BufferBytes   int // 0: by memory size
-	BufferItems   int // 0: by BufferBytes
+	BufferBytes   int    // 0: by memory size
+	BufferItems   int    // 0: by BufferBytes
+	Spool         string // directory of the copies that survive the process; empty: none are kept
 	HTTPAddr      string
 	GRPCAddr      string
 	LogLevel      string // debug, info, warn, error
@@ -105,6 +108,7 @@ func ParseConfig(name string, environ []string) Config {
 	if c.SelfMetrics = e.oneOf(e.read("SELF_METRICS"), "false", "true", "false") == "true"; c.SelfMetrics {
 		c.Resource = e.resource(c.MemoryMB)
 	}
+	c.Spool = e.spool(c.ManagedInstances())
 	for _, sig := range otlp.Signals() {
 		c.Destinations[sig] = e.destination(sig, &c)
 	}
@@ -114,6 +118,19 @@ func ParseConfig(name string, environ []string) Config {
 	e.reportUnknown()
 	c.Warnings = e.warnings
 	return c
+}
+
+// spool is the directory of OTLP_RELAY_SPOOL=tmp: a name that is the same in every process of an environment.
+func (e *environment) spool(managed bool) string {
+	v := e.read("SPOOL")
+	switch word := e.oneOf(v, "off", "off", "tmp"); {
+	case word == "off":
+		return ""
+	case managed:
+		e.reject(v, "has no use on Managed Instances, where an environment that failed is replaced", "off", "remove it")
+		return ""
+	}
+	return filepath.Join(cmp.Or(e.get("TMPDIR"), "/tmp"), "otlp-relay")
 }
 
 // maxBufferBytes is the largest queue that leaves room for what else takes memory in proportion to it

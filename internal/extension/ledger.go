@@ -31,14 +31,19 @@ type loss struct {
 // entry is one signal's account.
 type entry struct {
 	accepted, delivered amount
+	replayed, spooled   amount // of an earlier process's spool, and for a later one
 	dropped             map[otlp.Reason]*loss
 }
 
+// carried says whether the signal ever had a record.
+func (e *entry) carried() bool { return e.accepted.records > 0 || e.replayed.records > 0 }
+
 // ledger counts every record's fate. Its invariant is
 //
-//	accepted = delivered + queued + Σ dropped{reason}
+//	accepted + replayed = delivered + queued + spooled + Σ dropped{reason}
 //
-// in records and bytes, per signal. It is safe for concurrent use.
+// in records and bytes, per signal. What one process spools the next one replays, so that over all processes of an
+// environment accepted = delivered + Σ dropped + what the last one spooled. It is safe for concurrent use.
 type ledger struct {
 	mu      sync.Mutex
 	entries [otlp.SignalCount]entry
@@ -48,6 +53,20 @@ func (l *ledger) accept(p otlp.Payload) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries[p.Signal].accepted.add(p.Records, p.Size)
+}
+
+// replay counts what an earlier process left.
+func (l *ledger) replay(sig otlp.Signal, records, bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries[sig].replayed.add(records, bytes)
+}
+
+// keep counts what is left to a later process.
+func (l *ledger) keep(sig otlp.Signal, records, bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries[sig].spooled.add(records, bytes)
 }
 
 // deliver counts records that the backend took.
@@ -104,7 +123,7 @@ func (l *ledger) news() (lines [][]any) {
 func (l *ledger) carried(sig otlp.Signal) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.entries[sig].accepted.records > 0
+	return l.entries[sig].carried()
 }
 
 // attrs is the account of every signal that had records, as the ledger line shows it. queued is asked for
@@ -117,7 +136,7 @@ func (l *ledger) attrs(queued func(otlp.Signal) (records, bytes int)) (attrs []s
 		e := &l.entries[sig]
 		var q amount
 		q.add(queued(sig))
-		sum := amount{e.delivered.records + q.records, e.delivered.bytes + q.bytes}
+		sum := amount{e.delivered.records + e.spooled.records + q.records, e.delivered.bytes + e.spooled.bytes + q.bytes}
 		var dropped []any
 		for _, why := range slices.Sorted(maps.Keys(e.dropped)) {
 			a := e.dropped[why]
@@ -125,11 +144,18 @@ func (l *ledger) attrs(queued func(otlp.Signal) (records, bytes int)) (attrs []s
 			sum.bytes += a.bytes
 			dropped = append(dropped, a.attr(string(why)))
 		}
-		balanced = balanced && sum == e.accepted
-		if e.accepted.records > 0 {
-			attrs = append(attrs, slog.Group(sig.String(), e.accepted.attr("accepted"), e.delivered.attr("delivered"),
-				q.attr("queued"), slog.Group("dropped", dropped...)))
+		balanced = balanced && sum == amount{e.accepted.records + e.replayed.records, e.accepted.bytes + e.replayed.bytes}
+		if !e.carried() {
+			continue
 		}
+		args := []any{e.accepted.attr("accepted"), e.delivered.attr("delivered"), q.attr("queued")}
+		if e.replayed.records > 0 {
+			args = append(args, e.replayed.attr("replayed"))
+		}
+		if e.spooled.records > 0 {
+			args = append(args, e.spooled.attr("spooled"))
+		}
+		attrs = append(attrs, slog.Group(sig.String(), append(args, slog.Group("dropped", dropped...))...))
 	}
 	return attrs, balanced
 }
@@ -143,11 +169,13 @@ func (l *ledger) metrics() []otlp.Metric {
 		counter("otlp_relay.records.accepted", "{record}", "Spans, data points and log records taken from the function"),
 		counter("otlp_relay.records.delivered", "{record}", "Records that the backend took"),
 		counter("otlp_relay.records.dropped", "{record}", "Records lost for good"),
+		counter("otlp_relay.records.replayed", "{record}", "Records that an earlier process of the environment left in the spool"),
 	}
 	size := [...]otlp.Metric{
 		counter("otlp_relay.accepted.size", "By", "Uncompressed bytes of the requests taken from the function"),
 		counter("otlp_relay.delivered.size", "By", "Uncompressed bytes that the backend took"),
 		counter("otlp_relay.dropped.size", "By", "Uncompressed bytes lost for good"),
+		counter("otlp_relay.replayed.size", "By", "Uncompressed bytes that an earlier process of the environment left in the spool"),
 	}
 	add := func(i int, a amount, attrs ...otlp.Attribute) {
 		records[i].Points = append(records[i].Points, otlp.Point{Attributes: attrs, Value: a.records})
@@ -157,7 +185,7 @@ func (l *ledger) metrics() []otlp.Metric {
 	defer l.mu.Unlock()
 	for _, sig := range otlp.Signals() {
 		e := &l.entries[sig]
-		if e.accepted.records == 0 {
+		if !e.carried() {
 			continue
 		}
 		signal := otlp.Attribute{Key: "signal", Text: sig.String()}
@@ -165,6 +193,9 @@ func (l *ledger) metrics() []otlp.Metric {
 		add(1, e.delivered, signal)
 		for _, why := range slices.Sorted(maps.Keys(e.dropped)) {
 			add(2, e.dropped[why].amount, signal, otlp.Attribute{Key: "reason", Text: string(why)})
+		}
+		if e.replayed.records > 0 {
+			add(3, e.replayed, signal)
 		}
 	}
 	return append(records[:], size[:]...)

@@ -165,5 +165,9 @@ func (a *app) next(ctx context.Context) (lambdaapi.Event, error) {
 			go a.vault.resolve(ctx, a.vault.all) // an error is dealt with where a secret is needed
 		})
 	}
-	return a.api.Next(ctx)
+	ev, err := a.api.Next(ctx)
+	if err == nil && a.spool != nil {
+		a.spool.begin(a)
+	}
+	return ev, err
 }

@@ -78,9 +78,7 @@ func newSandbox(t *testing.T, o options) *sandbox {
 	a.now, a.active = s.wall, func() int { return int(s.requests.Load()) }
 	a.settings.BufferBytes = 1 << 20
 	a.heard.Store(!o.silent)
-	a.queue = buffer.New(buffer.Limits{Bytes: 1 << 20, Records: 1 << 20}, func(it buffer.Item) {
-		a.ledger.drop(it.Signal, otlp.DroppedQueueFull, it.Records, it.Accounted, nil)
-	})
+	a.queue = buffer.New(buffer.Limits{Bytes: 1 << 20, Records: 1 << 20}, a.evicted)
 	cfg := flush.Config{Queue: a.queue, Recorder: (*recorder)(a), Changed: a.notify}
 	client := sink(func(ctx context.Context, p otlp.Payload) error {
 		s.mu.Lock()

@@ -34,6 +34,7 @@ func (a *app) shutdown(ctx context.Context, ev lambdaapi.Event) {
 	})
 	defer patience.Stop()
 	a.ending.Store(true)
+	a.awaitReplay(ctx)
 	a.closeBreakers()
 	if a.own != nil && a.queue.Bytes() > 0 {
 		a.own.append(now)

@@ -241,7 +241,7 @@ func (f *Flusher) drain(sig otlp.Signal, upto buffer.Mark) error {
 			return nil
 		}
 		if r.Refuse != nil {
-			records, bytes := total(batch)
+			records, bytes := settle(batch)
 			f.cfg.Recorder.Dropped(sig, otlp.DroppedMisconfigured, records, bytes, r.Refuse)
 			continue
 		}

@@ -30,6 +30,8 @@ func (k *packer) pack(items []buffer.Item, r *Route) (otlp.Payload, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	begin(items)
+	defer end(items)
 	raw, err := k.rawLocked(items)
 	if err == nil && transcode {
 		raw, err = otlp.AppendProtobuf(nil, p.Signal, raw)
@@ -91,6 +93,8 @@ func (k *packer) rawLocked(items []buffer.Item) ([]byte, error) {
 func (k *packer) split(it buffer.Item, limit int) (parts []otlp.Part, tooLarge int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	begin([]buffer.Item{it})
+	defer end([]buffer.Item{it})
 	raw := it.Body
 	if it.Compression != otlp.None {
 		// Not scratch memory: a part may be the whole body.
@@ -99,4 +103,21 @@ func (k *packer) split(it buffer.Item, limit int) (parts []otlp.Part, tooLarge i
 		}
 	}
 	return otlp.Split(it.Signal, it.Encoding, raw, limit)
+}
+
+// begin and end enclose the work on items: here is most of the memory that a flush takes.
+func begin(items []buffer.Item) {
+	for i := range items {
+		if c := items[i].Copy; c != nil {
+			c.Begin()
+		}
+	}
+}
+
+func end(items []buffer.Item) {
+	for i := range items {
+		if c := items[i].Copy; c != nil {
+			c.End()
+		}
+	}
 }

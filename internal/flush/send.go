@@ -162,8 +162,7 @@ var errTooLarge = errors.New("one record is larger than the destination's reques
 // delivered settles items as delivered, but for what a partial success rejected. The bytes of rejected
 // records are not known; they count as delivered.
 func (s *sending) delivered(items []buffer.Item, partial *otlp.PartialSuccess) {
-	records, bytes := total(items)
-	s.settle(records, bytes)
+	records, bytes := s.settle(items...)
 	rejected := 0
 	if partial != nil {
 		rejected = int(min(max(partial.Rejected, 0), int64(records)))
@@ -173,25 +172,34 @@ func (s *sending) delivered(items []buffer.Item, partial *otlp.PartialSuccess) {
 }
 
 func (s *sending) dropped(it buffer.Item, why otlp.Reason, cause error) {
-	s.settle(it.Records, it.Accounted)
+	s.settle(it)
 	s.f.cfg.Recorder.Dropped(s.sig, why, it.Records, it.Accounted, cause)
 }
 
 // dropUnsettled settles what a panic left of a batch.
 func (s *sending) dropUnsettled(batch []buffer.Item, cause error) {
-	records, bytes := total(batch)
-	s.f.cfg.Recorder.Dropped(s.sig, otlp.DroppedPanic, records-s.records, bytes-s.bytes, cause)
+	before := *s
+	records, bytes := s.settle(batch...)
+	s.f.cfg.Recorder.Dropped(s.sig, otlp.DroppedPanic, records-before.records, bytes-before.bytes, cause)
 }
 
-func (s *sending) settle(records, bytes int) {
+// settle notes that items will not be sent again, and answers what they hold.
+func (s *sending) settle(items ...buffer.Item) (records, bytes int) {
+	records, bytes = settle(items)
 	s.records += records
 	s.bytes += bytes
+	return records, bytes
 }
 
-func total(items []buffer.Item) (records, bytes int) {
-	for _, it := range items {
+// settle gives the copies of items up, and answers what they hold.
+func settle(items []buffer.Item) (records, bytes int) {
+	for i := range items {
+		it := &items[i]
 		records += it.Records
 		bytes += it.Accounted
+		if it.Copy != nil {
+			it.Copy.Settle(it.Records)
+		}
 	}
 	return records, bytes
 }

@@ -118,4 +118,6 @@ const (
 	DroppedMisconfigured Reason = "misconfigured" // no usable destination
 	DroppedShutdown      Reason = "shutdown"      // still undelivered when the environment ended
 	DroppedPanic         Reason = "internal"      // a bug of ours was caught while they were being sent
+	DroppedCorrupt       Reason = "corrupt"       // what an earlier process kept of them is damaged
+	DroppedFatal         Reason = "fatal"         // three processes died over them, one after the other
 )
