@@ -60,6 +60,7 @@ func parts() []part {
 		{"billed", measureBilled},
 		{"dead", measureDead},
 		{"cost", measureCost},
+		{"spool", measureSpool},
 		{"thaw", measureThaw},
 		{"sdks", measureSDKs},
 	}
