@@ -21,6 +21,12 @@ func BenchmarkPost(b *testing.B) {
 		p := otlp.Payload{Compression: otlp.Gzip, Body: body}
 		measure(b, func() error { return h.Send(b.Context(), p) })
 	})
+	b.Run("ours, signed", func(b *testing.B) {
+		signer := NewSigner(fixedCredentials("ASIAEXAMPLE", "secret", testToken), "lambda", "eu-central-1", nil)
+		h := newHTTP(b, HTTPConfig{URL: mustURL(b, "http://"+benchServer(b)+"/v1/traces"), Signer: signer, Timeout: time.Minute})
+		p := otlp.Payload{Compression: otlp.Gzip, Body: body}
+		measure(b, func() error { return h.Send(b.Context(), p) })
+	})
 	b.Run("net/http", func(b *testing.B) {
 		url := "http://" + benchServer(b) + "/v1/traces"
 		client := &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: time.Minute}

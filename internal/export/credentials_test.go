@@ -2,9 +2,12 @@ package export
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +16,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/otlp-relay/otlp-relay/internal/otlptest"
 )
 
 // environment is a function's variables.
@@ -335,4 +340,44 @@ func TestCredentialsTokenFile(t *testing.T) {
 			t.Errorf("error is %v", err)
 		}
 	})
+}
+
+// A function URL takes what is signed with the keys that a container endpoint gives, whenever these change, and
+// nothing that is signed with older ones.
+func TestSignedWithContainerCredentials(t *testing.T) {
+	var clock wallClock
+	var current atomic.Int32 // the number of the newest key
+	vendor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := current.Add(1)
+		json.NewEncoder(w).Encode(map[string]any{
+			"AccessKeyId": fmt.Sprint("ASIA", n), "SecretAccessKey": fmt.Sprint("secret ", n), "Token": fmt.Sprint("token ", n), "Expiration": clock.now().Add(time.Hour),
+		})
+	}))
+	defer vendor.Close()
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := current.Load()
+		key := otlptest.SigV4{
+			AccessKeyID: fmt.Sprint("ASIA", n), SecretAccessKey: fmt.Sprint("secret ", n), SessionToken: fmt.Sprint("token ", n),
+			Service: "lambda", Region: "eu-central-1", Now: clock.now,
+		}
+		key.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
+	}))
+	defer backend.Close()
+	env := environment{"AWS_CONTAINER_CREDENTIALS_FULL_URI": vendor.URL + "/2021-04-23/credentials"}
+	creds, err := NewCredentials(CredentialsConfig{Env: env.get, Now: clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHTTP(t, HTTPConfig{URL: mustURL(t, backend.URL+"/v1/traces"), Signer: NewSigner(creds, "lambda", "eu-central-1", clock.now), Timeout: time.Minute, Now: clock.now})
+	for range 5 {
+		for range 3 {
+			if err := h.Send(t.Context(), payload(5500)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		clock.freeze(2 * time.Hour)
+	}
+	if n := current.Load(); n != 5 {
+		t.Errorf("%d fetches in 5 lives of an hour", n)
+	}
 }

@@ -129,11 +129,16 @@ func appendHeader(dst []byte, header http.Header) []byte {
 
 // redact hides the destination's secrets in a text that came from the backend.
 func (h *head) redact(text string) string {
-	for _, s := range h.secrets {
-		text = strings.ReplaceAll(text, s, "[redacted]")
-	}
+	text = hide(text, h.secrets)
 	if h.signer != nil {
 		text = h.signer.redact(text)
+	}
+	return text
+}
+
+func hide(text string, secrets []string) string {
+	for _, s := range secrets {
+		text = strings.ReplaceAll(text, s, "[redacted]")
 	}
 	return text
 }

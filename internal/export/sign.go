@@ -92,10 +92,7 @@ func (s *Signer) mistimed(r *response, signed time.Time) bool {
 func (s *Signer) redact(text string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, secret := range s.secrets {
-		text = strings.ReplaceAll(text, secret, "[redacted]")
-	}
-	return text
+	return hide(text, s.secrets)
 }
 
 // hint is what a user can do about a refusal whose text is given.
