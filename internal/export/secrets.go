@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -218,17 +219,20 @@ func (c awsCall) refusal(r *response, signer *Signer) *otlp.Error {
 	code = code[strings.LastIndexByte(code, '#')+1:] // after the shape's namespace
 	code, _, _ = strings.Cut(code, ":")
 	e := &otlp.Error{Code: otlp.CodeForHTTP(r.status), HTTPStatus: r.status}
-	text := printable(signer.redact(answer.Message), maxMessage)
-	if code != "" {
-		text = strings.TrimSuffix(printable(code, maxMessage)+": "+text, ": ")
-	}
+	text := answer.Message
 	switch {
+	case code != "":
+		text = strings.TrimSuffix(code+": "+text, ": ")
+	case text == "": // somebody on the way
+		text = textOf(r)
+	}
+	text = printable(signer.redact(text), maxMessage)
+	_, action, unauthorized := strings.Cut(text, "not authorized to perform: ")
+	switch {
+	case unauthorized: // with a SecureString it may be kms:Decrypt
+		e.Message = text + " (allow " + actionName(action) + " to the function's role)"
 	case strings.HasPrefix(code, "AccessDenied"):
-		action := c.action
-		if _, named, ok := strings.Cut(answer.Message, "not authorized to perform: "); ok {
-			action, _, _ = strings.Cut(printable(named, 64), " ") // with SecureStrings, kms:Decrypt
-		}
-		e.Message = text + " (allow " + action + " to the function's role)"
+		e.Message = text + " (allow " + c.action + " to the function's role)"
 	case code == "ParameterNotFound", code == "ResourceNotFoundException", code == "ParameterVersionNotFound":
 		e.Message = text + " (check its name, its account and its region, " + c.region + ")"
 	case strings.HasPrefix(code, "ExpiredToken"):
@@ -239,4 +243,13 @@ func (c awsCall) refusal(r *response, signer *Signer) *otlp.Error {
 		e.Retryable = throttled || r.status == http.StatusTooManyRequests || r.status/100 == 5
 	}
 	return e
+}
+
+// actionName is the name of an IAM action that text begins with.
+func actionName(text string) string {
+	end := strings.IndexFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && r != ':' && r != '-' })
+	if end < 0 {
+		return text
+	}
+	return text[:end]
 }

@@ -75,6 +75,7 @@ func TestParameter(t *testing.T) {
 		"GetParameter denied":        {400, `{"__type":"AccessDeniedException","Message":"User: arn:aws:sts::1:assumed-role/r/f is not authorized to perform: ssm:GetParameter on resource: x because no identity-based policy allows it"}`},
 		"GetParameter encrypted":     {400, `{"__type":"com.amazonaws.ssm#AccessDeniedException","message":"User is not authorized to perform: kms:Decrypt on resource: y"}`},
 		"GetParameter forbidden":     {400, `{"__type":"AccessDeniedException"}`},
+		"GetParameter proxied":       {403, "blocked by\n the proxy"},
 		"GetParameter expired":       {400, `{"__type":"ExpiredTokenException","message":"The security token included in the request is expired"}`},
 		"GetParameter echo":          {400, `{"__type":"InvalidSignatureException","message":"x-amz-security-token:` + testToken + `\nand so on"}`},
 	})
@@ -93,6 +94,7 @@ func TestParameter(t *testing.T) {
 		"denied":    "(allow ssm:GetParameter to the function's role)",
 		"encrypted": "(allow kms:Decrypt to the function's role)",
 		"forbidden": "AccessDeniedException (allow ssm:GetParameter to the function's role)",
+		"proxied":   "HTTP 403: blocked by the proxy",
 		"expired":   "the AWS credentials of this environment have expired",
 		"echo":      "InvalidSignatureException: x-amz-security-token:[redacted] and so on",
 		"other":     "ValidationException: no such test",

@@ -1,10 +1,10 @@
-# What functions in other languages are run with by the tests, pinned, in build/tools: one folder each, with a file
+# What the tests run that is not Go, pinned, in build/tools: one folder each, with a file
 # `ok` in it once it is whole. internal/e2e/toolchain finds them. A further tool is one more rule and its name here.
-TOOLS     := python node java
+TOOLS     := python node java moto
 TOOLCHAIN := internal/e2e/toolchain
 NODE_HERE := node_modules/node-linux-$(subst x86_64,x64,$(subst aarch64,arm64,$(shell uname -m)))
 
-tools: ## install what the tests of functions in Python, Node.js and Java need into build/tools
+tools: ## install what the tests need of Python, Node.js and Java into build/tools
 	@mkdir -p build/tools; missing=0; \
 	for tool in $(TOOLS); do \
 	  $(MAKE) -s --no-print-directory build/tools/$$tool/ok >build/tools/$$tool.log 2>&1 && continue; \
@@ -19,6 +19,13 @@ build/tools/python/ok: examples/python/requirements.txt $(TOOLCHAIN)/python/requ
 	rm -rf $(@D)
 	python3 -m venv $(@D)
 	$(@D)/bin/pip install -q -r examples/python/requirements.txt -r $(TOOLCHAIN)/python/requirements.txt
+	touch $@
+
+# AWS's services as a server.
+build/tools/moto/ok: $(TOOLCHAIN)/moto/requirements.txt
+	rm -rf $(@D)
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install -q -r $<
 	touch $@
 
 # runtime/ has Node.js and Lambda's runtime client, whose addon is built (cmake, make and g++) with the headers that
