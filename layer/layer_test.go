@@ -52,6 +52,7 @@ func otelVariables(env string) []string {
 func TestEnvironment(t *testing.T) {
 	const base = "OTEL_EXPORTER_OTLP_"
 	toUs := []string{base + "ENDPOINT=http://localhost:4318", base + "PROTOCOL=http/protobuf"}
+	grpcToUs := []string{base + "ENDPOINT=http://localhost:4318", base + "PROTOCOL=grpc"}
 	tests := []struct {
 		name      string
 		env, want []string
@@ -61,13 +62,14 @@ func TestEnvironment(t *testing.T) {
 		{"empty means unset", []string{base + "ENDPOINT=", base + "PROTOCOL="}, toUs},
 		{"everything", everything(), append([]string{
 			base + "TIMEOUT=1000", base + "TRACES_TIMEOUT=1000", base + "METRICS_TIMEOUT=1000", base + "LOGS_TIMEOUT=1000",
-			base + "PROFILES_TIMEOUT=1000"}, toUs...)},
-		{"grpc", []string{base + "ENDPOINT=https://otlp.example.com:4317", base + "PROTOCOL=grpc", base + "TRACES_PROTOCOL=grpc"}, toUs},
-		{"grpc of ours", []string{base + "ENDPOINT=http://localhost:4317", base + "PROTOCOL=grpc"}, toUs},
+			base + "PROFILES_TIMEOUT=1000", base + "TRACES_PROTOCOL=grpc", base + "METRICS_PROTOCOL=grpc", base + "LOGS_PROTOCOL=grpc",
+			base + "PROFILES_PROTOCOL=grpc"}, grpcToUs...)},
+		{"grpc stays", []string{base + "ENDPOINT=https://otlp.example.com:4317", base + "PROTOCOL=grpc"}, grpcToUs},
+		{"grpc of ours", []string{base + "ENDPOINT=http://localhost:4317", base + "PROTOCOL=grpc"}, grpcToUs},
 		{"json stays", []string{base + "PROTOCOL=http/json"}, []string{base + "ENDPOINT=http://localhost:4318", base + "PROTOCOL=http/json"}},
 		{"in any case", []string{base + "PROTOCOL=HTTP/Json"}, []string{base + "ENDPOINT=http://localhost:4318", base + "PROTOCOL=HTTP/Json"}},
 		{"unknown protocol", []string{base + "PROTOCOL=carrier-pigeon"}, toUs},
-		{"a signal's own", []string{base + "TRACES_ENDPOINT=https://x/v1/traces", base + "LOGS_PROTOCOL=http/json", base + "METRICS_PROTOCOL=grpc"},
+		{"a signal's own", []string{base + "TRACES_ENDPOINT=https://x/v1/traces", base + "LOGS_PROTOCOL=http/json", base + "METRICS_PROTOCOL=x"},
 			append([]string{base + "LOGS_PROTOCOL=http/json"}, toUs...)},
 		{"already ours", []string{base + "ENDPOINT=http://127.0.0.1:4318/", base + "HEADERS=k=v"},
 			[]string{base + "ENDPOINT=http://127.0.0.1:4318/", base + "PROTOCOL=http/protobuf"}},

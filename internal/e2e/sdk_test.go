@@ -18,29 +18,35 @@ import (
 )
 
 // newSDKChain starts an example on Lambda's official runtime, as a user does who attaches the layer and names the
-// backend with the standard variables. Where the SDK is to compress there is no wrapper, which would take that away:
-// then the SDK's variables point at the extension.
+// backend with the standard variables, which say the protocol of both hops. Where the SDK is to compress there is no
+// wrapper, which would take that away: then the SDK's variables point at the extension, and its OTLP_RELAY_ENDPOINT
+// at the backend.
 func newSDKChain(t *testing.T, sdk toolchain.SDK, compression string, vars map[string]string) *chain {
 	t.Helper()
+	wrapped := compression == "none"
 	s := setup{
-		backend: newBackend(t, otlptest.Options{Keep: true}),
+		backend: newBackend(t, otlptest.Options{Keep: true, GRPC: wrapped && sdk.Protocol == "grpc"}),
 		vars:    map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": sdk.Protocol},
 	}
 	maps.Copy(s.vars, vars)
-	if compression != "none" {
+	if !wrapped {
 		s.vars["OTEL_EXPORTER_OTLP_COMPRESSION"] = compression
 	}
 	s.change = func(cfg *lambdasim.Config) {
 		cfg.Timeout = 6 * time.Second
 		cfg.InitTimeout, cfg.ShutdownWindow = time.Minute, 20*time.Second // a busy machine is not what is tested
+		if sdk.Protocol == "grpc" {
+			// Behind the wrapper it comes to the port of OTLP/HTTP.
+			cfg.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://" + cfg.Env["OTLP_RELAY_GRPC_ADDR"]
+		}
 		if sdk.Language == "go" {
 			return
 		}
 		sdk.Set(cfg, toolchain.Need(t, sdk.Language))
-		if compression == "none" {
+		if wrapped {
 			cfg.Wrapper = filepath.Join("..", "..", "layer", "otlp-relay-exec")
 			cfg.Env["OTLP_RELAY_ENDPOINT"] = ""
-			cfg.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = s.backend.URL()
+			cfg.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://" + s.backend.Addr()
 		}
 	}
 	return newChain(t, s)

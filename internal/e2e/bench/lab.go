@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"compress/flate"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -140,7 +141,8 @@ type setup struct {
 // start starts an environment with the benchmark's function. Close it.
 func (l *lab) start(ctx context.Context, s setup) (*lambdasim.Env, error) {
 	addr, err := freeAddr()
-	if err != nil {
+	grpc, err2 := freeAddr()
+	if err := errors.Join(err, err2); err != nil {
 		return nil, err
 	}
 	cfg := lambdasim.Config{
@@ -148,7 +150,7 @@ func (l *lab) start(ctx context.Context, s setup) (*lambdasim.Env, error) {
 		MemoryMB: s.memoryMB,
 		CPUShare: s.share,
 		Timeout:  30 * time.Second,
-		Env:      map[string]string{"OTLP_RELAY_HTTP_ADDR": addr, "BENCH_OTLP": addr, "BENCH_BODIES": l.dir},
+		Env:      map[string]string{"OTLP_RELAY_HTTP_ADDR": addr, "OTLP_RELAY_GRPC_ADDR": grpc, "BENCH_OTLP": addr, "BENCH_BODIES": l.dir},
 	}
 	if s.extension != "" {
 		cfg.Extensions = []string{filepath.Join(l.dir, s.extension)}

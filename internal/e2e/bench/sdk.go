@@ -80,7 +80,7 @@ func (l *lab) sdkCost(ctx context.Context, sdk toolchain.SDK, rounds, invocation
 				"OTEL_SDK_DISABLED":           strconv.FormatBool(of.disabled),
 			}}
 			s.change = func(cfg *lambdasim.Config) {
-				cfg.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://" + cfg.Env["OTLP_RELAY_HTTP_ADDR"]
+				cfg.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://" + cfg.Env["OTLP_RELAY_HTTP_ADDR"] // takes gRPC, too
 				run(cfg)
 			}
 			if err := l.sdkOnce(ctx, s, invocations, of.spans, of.handler, of.flush); err != nil {

@@ -11,7 +11,7 @@ import (
 type SDK struct {
 	Language string // of the example, which is the name of its tool, too; go has none
 	Protocol string // OTEL_EXPORTER_OTLP_PROTOCOL
-	Sender   string // Java has two HTTP clients: "" for OkHttp, "jdk"
+	Sender   string // Java has two clients for HTTP: "" for OkHttp, "jdk"
 }
 
 // SDKs are all of them.
@@ -19,12 +19,16 @@ func SDKs() []SDK {
 	return []SDK{
 		{"go", "http/protobuf", ""},
 		{"go", "http/json", ""}, // of traces; the others stay protobuf
+		{"go", "grpc", ""},
 		{"python", "http/protobuf", ""},
 		{"python", "http/json", ""},
+		{"python", "grpc", ""},
 		{"node", "http/protobuf", ""},
 		{"node", "http/json", ""},
+		{"node", "grpc", ""},
 		{"java", "http/protobuf", ""},
 		{"java", "http/protobuf", "jdk"},
+		{"java", "grpc", ""},
 	}
 }
 
