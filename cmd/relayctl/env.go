@@ -182,8 +182,10 @@ func writeAlike(w io.Writer, all []destination) (n int) {
 		fmt.Fprintf(w, "  none: %s\n", first.Error)
 		return n
 	}
-	for _, d := range all[:n] {
-		d.Settings[0].write(w)
+	for i, d := range all[:n] {
+		if i == 0 || d.Settings[0] != first.Settings[0] { // gRPC has one address for all
+			d.Settings[0].write(w)
+		}
 	}
 	for _, r := range first.Settings[1:] {
 		r.write(w)

@@ -144,3 +144,10 @@ func TestEnvKnowsEverySetting(t *testing.T) {
 		}
 	}
 }
+
+func TestEnvShowsTheOneAddressOfGRPCOnce(t *testing.T) {
+	out, err := env(t, "OTLP_RELAY_ENDPOINT=grpcs://b\n")
+	if err != nil || strings.Count(out, "grpcs://b") != 1 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
