@@ -230,7 +230,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			g.backend.Fail(otlptest.Fault{Kind: otlptest.Status, Code: http.StatusServiceUnavailable})
 		}
 		g.backend.SetDelay(rand.N(3 * time.Millisecond))
-		g.live(n, []string{"interval", "next", "end"}[n%3], func(kill context.CancelFunc, born <-chan struct{}) (func(), string) {
+		g.live(n, []string{"interval", "next", "end", "auto"}[n/2%4], func(kill context.CancelFunc, born <-chan struct{}) (func(), string) {
 			atTaken, atAnswered := -1, -1
 			switch rand.IntN(10) {
 			case 0:
@@ -283,35 +283,42 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Errorf("the spool is left behind: %v", err)
 	}
 	taken := g.taken()
-	g.mustBeOnceEach(taken)
+	repeated := g.mustBeOnceEach(taken)
 	g.mustAccount(taken)
-	t.Logf("%d lives, %d of them not killed; %d records answered, %d arrived twice", lives+1, orderly+1, len(g.answered), len(g.backend.Duplicates()))
+	t.Logf("%d processes, %d of them not killed; %d records answered 200; %d requests were sent again, with %d records",
+		lives+1, orderly+1, len(g.answered), repeated, len(g.backend.Duplicates()))
 }
 
-// mustBeOnceEach checks that what has arrived twice was in the last request of its signal in an earlier life.
-func (g *graveyard) mustBeOnceEach(taken map[int][otlp.SignalCount][][]string) {
+// mustBeOnceEach checks that what has arrived twice was in the last request of its signal in an earlier life, and
+// answers how many requests that happened to.
+func (g *graveyard) mustBeOnceEach(taken map[int][otlp.SignalCount][][]string) (repeated int) {
 	g.t.Helper()
-	mayRepeat := map[string]bool{}
+	type request struct {
+		life     int
+		last     bool // of its signal in a life that was killed
+		repeated bool
+	}
+	seen := map[string]*request{}
 	for n := range lives + 1 {
-		again := map[string]bool{}
 		for _, requests := range taken[n] {
+			_, orderly := g.accounts[n]
 			for i, ids := range requests {
+				this := &request{life: n, last: i == len(requests)-1 && !orderly}
 				for _, id := range ids {
-					if may, seen := mayRepeat[id]; seen && !may {
-						g.t.Errorf("record %s arrived again in life %d, though its earlier request was answered long before the kill", id, n)
+					before := seen[id]
+					seen[id] = this
+					if before == nil || before.repeated {
+						continue
 					}
-					if _, twice := again[id]; twice {
-						g.t.Errorf("record %s arrived twice in life %d", id, n)
+					if before.repeated = true; before.life == n || !before.last {
+						g.t.Errorf("what arrived in life %d was sent again in life %d, though its answer had come long before", before.life, n)
 					}
-					_, orderly := g.accounts[n]
-					again[id] = i == len(requests)-1 && !orderly
+					repeated++
 				}
 			}
 		}
-		for id, may := range again {
-			mayRepeat[id] = may
-		}
 	}
+	return repeated
 }
 
 // mustAccount checks the ledgers of the lives that were not killed against what they were seen to do.
