@@ -42,7 +42,7 @@ OTLP_RELAY_PROFILES_ENDPOINT=grpc://profiles:4000
 	}
 	got := strings.Join(strings.FieldsFunc(out, func(c rune) bool { return c == ' ' }), " ")
 	for _, want := range []string{
-		"FLUSH end OTLP_RELAY_FLUSH\n", "FLUSH_TIMEOUT 1s default\n", "FLUSH_INTERVAL 5s default\n", "SPOOL",
+		"FLUSH end OTLP_RELAY_FLUSH\n", "FLUSH_TIMEOUT 1s default\n", "FLUSH_INTERVAL 5s default\n", "SPOOL off default\n",
 		"BUFFER_BYTES 33554432 AWS_LAMBDA_FUNCTION_MEMORY_SIZE\n", "BUFFER_ITEMS 65536 BUFFER_BYTES\n", "GOMAXPROCS 1 AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
 		"\ntraces, metrics\n ENDPOINT https://********@otlp.example.com/x/v1/traces?token=******** OTLP_RELAY_ENDPOINT\n" +
 			" ENDPOINT https://********@otlp.example.com/x/v1/metrics?token=******** OTLP_RELAY_ENDPOINT\n PROTOCOL http/protobuf ENDPOINT\n",
@@ -137,7 +137,7 @@ func TestEnvJSON(t *testing.T) {
 // Every setting of the extension's has a value in force, be it the default: a setting without one was forgotten here.
 func TestEnvKnowsEverySetting(t *testing.T) {
 	cfg := extension.ParseConfig("otlp-relay", []string{"OTLP_RELAY_ENDPOINT=https://b"})
-	others := []string{"EXEC_WRAPPER", "CONFIG", "SPOOL"} // the wrapper's, the relay's, one to come
+	others := []string{"EXEC_WRAPPER", "CONFIG"} // the wrapper's, the relay's
 	for _, r := range settingRows(&cfg, nil) {
 		if r.Value == "" && !slices.Contains(others, r.Name) {
 			t.Errorf("%s has no value", r.Name)

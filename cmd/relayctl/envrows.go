@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -54,6 +55,7 @@ func settingRows(cfg *extension.Config, vars map[string]string) (rows []row) {
 		"FLUSH": cfg.Flush.String(), "FLUSH_INTERVAL": cfg.FlushInterval.String(), "FLUSH_TIMEOUT": cfg.FlushTimeout.String(),
 		"BUFFER_BYTES": fmt.Sprint(t.BufferBytes), "BUFFER_ITEMS": fmt.Sprint(items),
 		"HTTP_ADDR": cfg.HTTPAddr, "GRPC_ADDR": cfg.GRPCAddr, "LOG_LEVEL": cfg.LogLevel, "SELF_METRICS": fmt.Sprint(cfg.SelfMetrics),
+		"SPOOL": cmp.Or(cfg.Spool, "off"),
 	}
 	for _, name := range extension.Settings() {
 		r := row{name, values[name], source(cfg, name)}

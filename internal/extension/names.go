@@ -7,8 +7,8 @@ import (
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 )
 
-// settings are the names after OTLP_RELAY_ that are not about a destination. Some belong to the wrapper, the
-// relay or a version to come; setting them is no mistake.
+// settings are the names after OTLP_RELAY_ that are not about a destination. Some belong to the wrapper or the
+// relay; setting them is no mistake.
 var settings = []string{
 	"FLUSH", "FLUSH_INTERVAL", "FLUSH_TIMEOUT", "BUFFER_BYTES", "BUFFER_ITEMS", "HTTP_ADDR", "GRPC_ADDR",
 	"LOG_LEVEL", "SPOOL", "SELF_METRICS", "EXEC_WRAPPER", "CONFIG",
