@@ -17,11 +17,12 @@ const module = "github.com/otlp-relay/otlp-relay/"
 // mayImport is the table of ARCHITECTURE.md: who may import whom, outside of tests.
 var mayImport = map[string][]string{
 	"internal/otlp":      {},
-	"internal/lambdaapi": {},
+	"internal/tcp":       {},
+	"internal/lambdaapi": {"internal/tcp"},
 	"internal/tune":      {},
 	"internal/buffer":    {"internal/otlp"},
-	"internal/receiver":  {"internal/otlp"},
-	"internal/export":    {"internal/otlp"},
+	"internal/receiver":  {"internal/otlp", "internal/tcp"},
+	"internal/export":    {"internal/otlp", "internal/tcp"},
 	"internal/flush":     {"internal/otlp", "internal/buffer"},
 	"internal/spool":     {"internal/otlp"},
 	"internal/lambdasim": {"internal/otlp"},

@@ -3,6 +3,8 @@ package export
 import (
 	"net"
 	"syscall"
+
+	"github.com/otlp-relay/otlp-relay/internal/tcp"
 )
 
 const (
@@ -29,9 +31,8 @@ func peek(raw net.Conn) socketState {
 	state := dead
 	err = rc.Control(func(fd uintptr) {
 		// Failing is harmless: the attempt's timeout remains.
-		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, unackedMillis)
-		var b [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		_ = tcp.SetInt(fd, syscall.IPPROTO_TCP, tcpUserTimeout, unackedMillis)
+		n, err := tcp.Peek(fd)
 		switch {
 		case err == syscall.EAGAIN:
 			state = quiet

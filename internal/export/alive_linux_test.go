@@ -55,7 +55,7 @@ func TestUserTimeout(t *testing.T) {
 		if err := h.Send(t.Context(), payload(10)); err != nil {
 			t.Fatal(err)
 		}
-		rc, err := h.idle.raw.(*net.TCPConn).SyscallConn()
+		rc, err := h.idle.raw.(syscall.Conn).SyscallConn()
 		if err != nil {
 			t.Fatal(err)
 		}

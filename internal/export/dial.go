@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+
+	"github.com/otlp-relay/otlp-relay/internal/tcp"
 )
 
 const (
@@ -85,6 +87,7 @@ func (d *dialer) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, dialError{err}
 	}
+	raw = tcp.Wrap(raw)
 	nc, err := d.layer(ctx, raw)
 	if err != nil {
 		raw.Close()

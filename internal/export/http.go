@@ -27,7 +27,7 @@ type HTTPConfig struct {
 	// verified by the same roots and shown no client certificate.
 	TLS *tls.Config
 
-	// Roots are the system's, for where TLS names no others. Clients share them; nil makes new ones.
+	// Roots are the system's, for where TLS names no others. Clients share them; with nil crypto/tls loads all.
 	Roots *Roots
 
 	// Timeout is the most that one Send may take, a second try on a fresh connection included. 0: no limit

@@ -55,7 +55,7 @@ func LoadTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 const pemFile = "a PEM file in the function's package (/var/task/…) or a layer (/opt/…)"
 
 // clientTLS is base, or the default for nil, made ready for connections to host, a name or an address. protocol is its
-// name in ALPN. Where base names no authorities of its own, roots knows the system's; nil makes new ones.
+// name in ALPN. Where base names no authorities of its own, roots knows the system's; with nil crypto/tls loads them.
 func clientTLS(base *tls.Config, host, protocol string, roots *Roots) *tls.Config {
 	conf := base.Clone() // nil of nil
 	if conf == nil {
@@ -67,10 +67,7 @@ func clientTLS(base *tls.Config, host, protocol string, roots *Roots) *tls.Confi
 	conf.NextProtos = []string{protocol}
 	conf.DynamicRecordSizingDisabled = true // a request is one record and one write, not one per packet
 	conf.ClientSessionCache = tls.NewLRUClientSessionCache(2)
-	if conf.RootCAs == nil {
-		if roots == nil {
-			roots = &Roots{}
-		}
+	if conf.RootCAs == nil && roots != nil {
 		roots.use(conf)
 	}
 	return conf

@@ -93,9 +93,9 @@ func (c *Client) Register(ctx context.Context, name string, events []string) (Re
 	if err != nil {
 		return Registration{}, err
 	}
-	id := resp.header.Get("Lambda-Extension-Identifier")
+	id := resp.header.Get(identifier)
 	if id == "" {
-		return Registration{}, fmt.Errorf("%s: the answer has no Lambda-Extension-Identifier", call)
+		return Registration{}, fmt.Errorf("%s: the answer has no %s", call, identifier)
 	}
 	c.mu.Lock()
 	c.id = id
@@ -133,23 +133,9 @@ func (c *Client) Next(ctx context.Context) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	var e struct {
-		EventType          EventType
-		DeadlineMs         int64 // since the epoch
-		RequestID          string
-		InvokedFunctionARN string
-		Tracing            struct{ Value string }
-		ShutdownReason     string
-	}
-	if err := json.Unmarshal(resp.body, &e); err != nil {
-		return Event{}, fmt.Errorf("%s: decode the answer: %w", call, err)
-	}
-	event := Event{
-		Type: e.EventType, RequestID: e.RequestID, InvokedFunctionARN: e.InvokedFunctionARN, Tracing: e.Tracing.Value,
-		ShutdownReason: strings.ToLower(e.ShutdownReason),
-	}
-	if e.DeadlineMs != 0 {
-		event.Deadline = time.UnixMilli(e.DeadlineMs)
+	event, ok := parseEvent(resp.body)
+	if !ok {
+		return Event{}, fmt.Errorf("%s: decode the answer: it is no event: %.256q", call, resp.body)
 	}
 	return event, nil
 }
@@ -251,7 +237,7 @@ func (c *Client) encode(r request) ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.method, r.path, c.addr)
 	if id != "" {
-		b.WriteString("Lambda-Extension-Identifier: " + id + "\r\n")
+		b.WriteString(identifier + ": " + id + "\r\n")
 	}
 	for _, h := range r.header {
 		if strings.ContainsAny(h[1], "\r\n") {

@@ -2,6 +2,7 @@ package lambdaapi
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/otlp-relay/otlp-relay/internal/tcp"
 )
 
 // errNoAnswer marks a connection that failed before any answer came. If it was a kept one, it may have been
@@ -49,6 +52,7 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	nc = tcp.Wrap(nc)
 	return &conn{Conn: nc, r: bufio.NewReaderSize(nc, 2048)}, nil
 }
 
@@ -92,18 +96,31 @@ func (c *conn) exchange(message []byte) (_ response, reusable bool, _ error) {
 	if _, err := c.r.Peek(1); err != nil {
 		return response{}, false, fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
+	if n, ok := readPlain(c.r, isSuccess); ok {
+		body, err := readAnswer(c.r, int64(n))
+		return response{status: http.StatusOK, body: body}, c.r.Buffered() == 0, err
+	}
 	resp, err := http.ReadResponse(c.r, nil)
 	if err != nil {
 		return response{}, false, fmt.Errorf("read the answer: %w", err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
-	if err != nil {
-		return response{}, false, fmt.Errorf("read the answer: %w", err)
+	body, err := readAnswer(resp.Body, resp.ContentLength)
+	reusable = err == nil && !resp.Close && c.r.Buffered() == 0
+	return response{resp.StatusCode, resp.Header, body}, reusable, err
+}
+
+// isSuccess says whether a status line is that of the usual answer.
+func isSuccess(first []byte) bool { return bytes.HasPrefix(first, []byte("HTTP/1.1 200 ")) }
+
+// readAnswer reads a body of size bytes; negative: to its end.
+func readAnswer(r io.Reader, size int64) ([]byte, error) {
+	body, err := readUpTo(r, int(size), maxResponse)
+	switch {
+	case errors.Is(err, errTooLarge):
+		return nil, fmt.Errorf("the answer is larger than %d bytes", maxResponse)
+	case err != nil:
+		return nil, fmt.Errorf("read the answer: %w", err)
 	}
-	if len(body) > maxResponse {
-		return response{}, false, fmt.Errorf("the answer is larger than %d bytes", maxResponse)
-	}
-	reusable = !resp.Close && c.r.Buffered() == 0
-	return response{resp.StatusCode, resp.Header, body}, reusable, nil
+	return body, nil
 }

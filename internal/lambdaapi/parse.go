@@ -3,6 +3,8 @@ package lambdaapi
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -71,6 +73,43 @@ func (s *scanner) record(e *PlatformEvent) bool {
 	})
 }
 
+// parseEvent reads what Next answers; false where that is no JSON object.
+func parseEvent(body []byte) (e Event, ok bool) {
+	s := scanner{b: body}
+	ok = s.object(func(name []byte) bool {
+		switch string(name) {
+		case "eventType":
+			return s.text((*string)(&e.Type))
+		case "deadlineMs":
+			ms, ok := s.integer()
+			if ms != 0 {
+				e.Deadline = time.UnixMilli(ms)
+			}
+			return ok
+		case "requestId":
+			return s.text(&e.RequestID)
+		case "invokedFunctionArn":
+			return s.text(&e.InvokedFunctionARN)
+		case "tracing":
+			if !s.at('{') {
+				return s.skip()
+			}
+			return s.object(func(name []byte) bool {
+				if string(name) == "value" {
+					return s.text(&e.Tracing)
+				}
+				return s.skip()
+			})
+		case "shutdownReason":
+			ok := s.text(&e.ShutdownReason)
+			e.ShutdownReason = strings.ToLower(e.ShutdownReason)
+			return ok
+		}
+		return s.skip()
+	})
+	return e, ok
+}
+
 // scanner walks over JSON without judging what it skips. Its methods return false where the text is not what
 // they read, or ends; where they stand then does not matter.
 type scanner struct {
@@ -127,6 +166,15 @@ func (s *scanner) text(dst *string) bool {
 	raw, ok := s.string()
 	*dst = string(unquote(raw))
 	return ok
+}
+
+// integer reads a whole number; any other value is 0.
+func (s *scanner) integer() (n int64, ok bool) {
+	s.end()
+	start := s.i
+	ok = s.skip()
+	n, _ = strconv.ParseInt(string(s.b[start:s.i]), 10, 64)
+	return n, ok
 }
 
 // string passes a string and returns it with its quotes.

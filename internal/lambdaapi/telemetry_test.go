@@ -1,11 +1,13 @@
 package lambdaapi
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
@@ -163,20 +165,138 @@ func TestTelemetryHandler(t *testing.T) {
 	}
 }
 
-// A batch whose sender is cut off in the middle is not used: it comes again.
-func TestTelemetryCut(t *testing.T) {
-	w := httptest.NewRecorder()
-	r := httptest.NewRequest("POST", "/", io.MultiReader(strings.NewReader(`[`+done+`,`), iotestErr{}))
-	r.ContentLength = int64(len(done)) + 100
-	TelemetryHandler(1000, func(PlatformEvent) { t.Error("an event of half a batch") }).ServeHTTP(w, r)
-	if w.Code != 200 {
-		t.Errorf("status %d", w.Code)
+// speak sends text to a Listener and returns what it answers until it closes the connection, and the events.
+func speak(t *testing.T, text string) (answer string, events int) {
+	t.Helper()
+	l, err := ListenTelemetry("127.0.0.1:0", 1000, func(e PlatformEvent) {
+		if e.Type == "panic" {
+			panic("a bug")
+		}
+		events++
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", strings.TrimPrefix(l.URI(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, text)
+	c.(*net.TCPConn).CloseWrite()
+	b, err := io.ReadAll(c)
+	if err != nil {
+		t.Error(err)
+	}
+	l.Close()
+	return string(b), events
+}
+
+func TestTelemetryOnTheWire(t *testing.T) {
+	batch := `[` + done + `]`
+	post := fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n", len(batch))
+	panics := `[{"type":"panic"}]`
+	tests := []struct {
+		name, text, answer string
+		events             int
+	}{
+		{"one after the other", post + "\r\n" + batch + post + "\r\n" + batch, answer200 + answer200, 2},
+		{"with net/http in between", post + "\r\n" + batch + post + "Upgrade: x\r\n\r\n" + batch + post + "\r\n" + batch, answer200 + answer200 + answer200, 3},
+		{"the last one", post + "Connection: close\r\n\r\n" + batch + post + "\r\n" + batch, answer200, 1},
+		{"expects to be told to go on", post + "Expect: 100-continue\r\n\r\n" + batch, answer100 + answer200, 1},
+		// A batch whose sender is cut off in the middle is not used: it comes again.
+		{"cut", post + "\r\n" + batch[:len(batch)-1], answer200, 0},
+		{"cut in its head", post + "\r", answer200, 0},
+		{"no HTTP", "\x16\x03\x01\r\n\r\n", answer200, 0},
+		{"a bug", fmt.Sprintf("POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s", len(panics), panics), "", 0},
+		{"nothing", "", "", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if answer, events := speak(t, tt.text); answer != tt.answer || events != tt.events {
+				t.Errorf("%d events and the answer %q; want %d, %q", events, answer, tt.events, tt.answer)
+			}
+		})
 	}
 }
 
-type iotestErr struct{}
+// A head without an end is not read for ever.
+func TestTelemetryEndlessHead(t *testing.T) {
+	l, err := ListenTelemetry("127.0.0.1:0", 1000, func(PlatformEvent) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", strings.TrimPrefix(l.URI(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, err = io.WriteString(c, "POST / HTTP/1.1\r\n"); err == nil; {
+		_, err = io.WriteString(c, "X-Y: 0123456789\r\n")
+	}
+}
 
-func (iotestErr) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+// Close cuts connections, and after it no event comes.
+func TestTelemetryClose(t *testing.T) {
+	l, err := ListenTelemetry("127.0.0.1:0", 1000, func(PlatformEvent) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", strings.TrimPrefix(l.URI(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n[")
+	if _, err := io.ReadFull(c, make([]byte, len(answer200))); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Errorf("read %d bytes, error %v, of a connection that was cut", n, err)
+	}
+}
+
+// FuzzReadPlain: what is read without net/http, net/http reads alike.
+func FuzzReadPlain(f *testing.F) {
+	for _, head := range []string{
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n[]x", "HTTP/1.1 200 OK\r\ncontent-length:  0 \r\nA:b\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b\r\n c: d\r\nContent-Length: 1\r\n\r\n",
+		"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n",
+	} {
+		f.Add([]byte(head))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := bufio.NewReader(bytes.NewReader(b))
+		r.Peek(1)
+		n, ok := readPlain(r, func([]byte) bool { return true })
+		rest, _ := io.ReadAll(r)
+		if !ok {
+			if !bytes.Equal(rest, b) {
+				t.Fatal("a head that is not plain was touched")
+			}
+			return
+		}
+		r.Reset(bytes.NewReader(b))
+		if req, err := http.ReadRequest(r); err == nil && req.ProtoAtLeast(1, 1) {
+			restAfter(t, r, rest, n, req.ContentLength, req.Close || req.TransferEncoding != nil)
+		}
+		r.Reset(bytes.NewReader(b))
+		if resp, err := http.ReadResponse(r, nil); err == nil && resp.StatusCode == 200 && resp.ProtoAtLeast(1, 1) {
+			restAfter(t, r, rest, n, resp.ContentLength, resp.Close || resp.TransferEncoding != nil)
+		}
+	})
+}
+
+// restAfter compares what is left of r, and what the head said, with what readPlain found.
+func restAfter(t *testing.T, r io.Reader, rest []byte, n int, length int64, special bool) {
+	t.Helper()
+	left, _ := io.ReadAll(r)
+	if !bytes.Equal(left, rest) || int64(n) != length || special {
+		t.Errorf("%d bytes of body and %q left; net/http: %d, %q, special %v", n, rest, length, left, special)
+	}
+}
 
 func TestListenTelemetryErrors(t *testing.T) {
 	first, err := ListenTelemetry("127.0.0.1:0", 1, func(PlatformEvent) {})

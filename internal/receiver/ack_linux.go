@@ -1,6 +1,10 @@
 package receiver
 
-import "syscall"
+import (
+	"syscall"
+
+	"github.com/otlp-relay/otlp-relay/internal/tcp"
+)
 
 // acknowledge acknowledges what was read, at once. The kernel forgets the option by itself (tcp(7)): it is set
 // after each read.
@@ -10,5 +14,5 @@ import "syscall"
 func acknowledge(c syscall.RawConn) { c.Control(setQuickAck) }
 
 func setQuickAck(fd uintptr) {
-	syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1)
+	_ = tcp.SetInt(fd, syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1)
 }

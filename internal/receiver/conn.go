@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"syscall"
+
+	"github.com/otlp-relay/otlp-relay/internal/tcp"
 )
 
 // conn is a connection as the receiver needs it: it acknowledges at once, and it knows which HTTP/2 requests
@@ -37,13 +39,13 @@ type conn struct {
 type connKey struct{}
 
 func (r *Receiver) newConn(c net.Conn) *conn {
-	return &conn{Conn: c, raw: rawOf(c), r: r, open: map[uint32]struct{}{}, last: math.MaxInt32}
+	return &conn{Conn: tcp.Wrap(c), raw: rawOf(c), r: r, open: map[uint32]struct{}{}, last: math.MaxInt32}
 }
 
 // rawOf is the descriptor of a TCP connection, or nil.
 func rawOf(c net.Conn) syscall.RawConn {
-	if tcp, ok := c.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
+	if t, ok := c.(*net.TCPConn); ok {
+		if raw, err := t.SyscallConn(); err == nil {
 			return raw
 		}
 	}

@@ -63,6 +63,7 @@ func measurePath(ctx context.Context, l *lab) ([]table, error) {
 		{"./internal/receiver", "^Benchmark(Handler|Loopback)$"},
 		{"./internal/export", "^BenchmarkPost$"},
 		{"./internal/lambdaapi", "^BenchmarkNext$"},
+		{"./internal/tcp", "^BenchmarkWake$"},
 	} {
 		if err := l.goBench(ctx, f, b.pkg, b.pattern); err != nil {
 			return nil, err
@@ -113,6 +114,7 @@ func stepsTable(f figures) table {
 	t.row("receive: over a kept loopback connection", us(f.get("Loopback/10_spans", "ns/op")), "µs", count(f.get("Loopback/10_spans", "allocs/op")), "")
 	t.row("export over a kept loopback connection, CPU", us(f.get("Post/ours", "cpu-ns/op")), "µs", count(f.get("Post/ours", "allocs/op")),
 		us(f.get("Post/net/http", "cpu-ns/op"))+" µs, "+count(f.get("Post/net/http", "allocs/op"))+" allocs")
+	t.row("be woken by 1 KiB after 2 ms of sleep, and answer: CPU", us(f.get("Wake/ours", "cpu-ns/op")), "µs", "", us(f.get("Wake/net", "cpu-ns/op"))+" µs with package net")
 	return t
 }
 
