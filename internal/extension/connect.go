@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/otlp-relay/otlp-relay/internal/export"
@@ -174,26 +175,28 @@ func (a *app) announce() {
 	for _, w := range a.cfg.Warnings {
 		a.log.Warn(w)
 	}
-	said := map[string]bool{}
-	for _, sig := range otlp.Signals() {
-		switch err := a.cfg.Destinations[sig].Err; {
-		case err == nil || said[err.Error()]:
-		case err == ErrNoEndpoint && len(a.backends()) > 0: // as meant, it may well be
-			said[err.Error()] = true
-			a.log.Info("these signals have no backend: what comes is dropped", "signal", a.signalsWith(err))
-		default:
-			said[err.Error()] = true
-			a.log.Error(degraded, "signal", a.signalsWith(err), "error", err)
+	backends := a.backends()
+	var said []string
+	for i := range a.cfg.Destinations {
+		err := a.cfg.Destinations[i].Err
+		if err == nil || slices.Contains(said, err.Error()) {
+			continue
+		}
+		said = append(said, err.Error())
+		if err == ErrNoEndpoint && len(backends) > 0 { // as meant, it may well be
+			a.log.Info("these signals have no backend: what comes is dropped", "signal", a.signalsWith(err.Error()))
+		} else {
+			a.log.Error(degraded, "signal", a.signalsWith(err.Error()), "error", err)
 		}
 	}
-	a.log.Info("started", "version", Version, "flush", a.mode().String(), "backend", a.backends(),
+	a.log.Info("started", "version", Version, "flush", a.mode().String(), "backend", backends,
 		"buffer", a.settings.BufferBytes, "vcpus", fmt.Sprintf("%.2f", a.settings.VCPUs))
 }
 
 // signalsWith is the signals that share a mistake.
-func (a *app) signalsWith(err error) (names []string) {
+func (a *app) signalsWith(mistake string) (names []string) {
 	for _, sig := range otlp.Signals() {
-		if e := a.cfg.Destinations[sig].Err; e != nil && e.Error() == err.Error() {
+		if err := a.cfg.Destinations[sig].Err; err != nil && err.Error() == mistake {
 			names = append(names, sig.String())
 		}
 	}
@@ -210,8 +213,8 @@ func (a *app) mode() flush.Mode {
 
 // hosts is each signal's backend; empty where it has none.
 func (a *app) hosts() (hosts [otlp.SignalCount]string) {
-	for sig, d := range a.cfg.Destinations {
-		if d.Err == nil {
+	for sig := range a.cfg.Destinations {
+		if d := &a.cfg.Destinations[sig]; d.Err == nil {
 			hosts[sig] = d.place()
 		}
 	}
@@ -220,10 +223,8 @@ func (a *app) hosts() (hosts [otlp.SignalCount]string) {
 
 // backends is the hosts that telemetry goes to, without repetition.
 func (a *app) backends() (hosts []string) {
-	seen := map[string]bool{}
 	for _, host := range a.hosts() {
-		if host != "" && !seen[host] {
-			seen[host] = true
+		if host != "" && !slices.Contains(hosts, host) {
 			hosts = append(hosts, host)
 		}
 	}

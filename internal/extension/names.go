@@ -25,21 +25,7 @@ func Settings() []string { return slices.Clone(settings) }
 // DestinationSettings are the names of those that are, which each signal may override, as TRACES_ENDPOINT.
 func DestinationSettings() []string { return slices.Clone(destinationSettings) }
 
-// isSetting says whether a name after OTLP_RELAY_ means something.
-func isSetting(name string) bool {
-	if slices.Contains(settings, name) || slices.Contains(destinationSettings, name) {
-		return true
-	}
-	signal, rest, _ := strings.Cut(name, "_")
-	for _, sig := range otlp.Signals() {
-		if signal == upper(sig) {
-			return slices.Contains(destinationSettings, rest)
-		}
-	}
-	return false
-}
-
-// everySetting is all names that isSetting knows.
+// everySetting is all names that mean something after OTLP_RELAY_.
 func everySetting() []string {
 	all := slices.Concat(settings, destinationSettings)
 	for _, sig := range otlp.Signals() {
@@ -56,15 +42,16 @@ func upper(sig otlp.Signal) string { return strings.ToUpper(sig.String()) }
 // reportUnknown warns of names that mean nothing but look like ours, with the one that is likely to be meant: a
 // typing mistake must not silently leave the default in force.
 func (e *environment) reportUnknown() {
+	all := everySetting()
 	var unknown []string
 	for k := range e.vars {
-		if name, ours := strings.CutPrefix(k, prefix); ours && !isSetting(name) || !ours && likePrefix(k) {
+		if name, ours := strings.CutPrefix(k, prefix); ours && !slices.Contains(all, name) || !ours && likePrefix(k) {
 			unknown = append(unknown, k)
 		}
 	}
 	slices.Sort(unknown)
 	for _, k := range unknown {
-		e.report(k)
+		e.report(k, all)
 	}
 }
 
@@ -76,9 +63,8 @@ func likePrefix(k string) bool {
 	return distance(strings.ToUpper(k[:len(prefix)]), prefix) <= 2
 }
 
-// report warns of a name that is not read.
-func (e *environment) report(k string) {
-	all := everySetting()
+// report warns of a name that is not read, with the nearest of all that are.
+func (e *environment) report(k string, all []string) {
 	if name, ours := strings.CutPrefix(k, prefix); ours {
 		if near := nearest(strings.ToUpper(name), all); near != "" {
 			e.warn("%s is not a setting of otlp-relay; did you mean %s%s?", k, prefix, near)

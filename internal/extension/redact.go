@@ -20,32 +20,24 @@ type redactor struct {
 // A secret is hidden from 4 bytes on, a part of one from 8: what is shorter is none, and hiding it would garble the log.
 const minSecret, minPart = 4, 8
 
-// hide hides a secret and what it is made of, be it a URL, a list of headers or a scheme with a token.
+// hide hides a secret and what it is made of, be it a URL, a list of headers or a scheme with a token, escaped or not.
 func (r *redactor) hide(secret string) {
+	plain, _ := url.PathUnescape(secret)
+	parts := strings.FieldsFunc(strings.ReplaceAll(secret, "%20", " ")+" "+plain, separates)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range []string{secret, unescaped(secret)} {
-		if len(s) >= minSecret {
-			r.words = append(r.words, s)
-		}
-		for _, w := range strings.FieldsFunc(strings.ReplaceAll(s, "%20", " "), separates) {
-			if len(w) >= minPart {
-				r.words = append(r.words, w)
-			}
+	if len(secret) >= minSecret {
+		r.words = append(r.words, secret)
+	}
+	for _, w := range parts {
+		if len(w) >= minPart {
+			r.words = append(r.words, w)
 		}
 	}
 	slices.SortFunc(r.words, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	r.words = slices.Compact(r.words)
 }
 
 func separates(c rune) bool { return strings.ContainsRune(" ,;=:/@?&#\t\r\n", c) }
-
-func unescaped(s string) string {
-	if u, err := url.PathUnescape(s); err == nil {
-		return u
-	}
-	return s
-}
 
 // text is s without secrets.
 func (r *redactor) text(s string) string {
