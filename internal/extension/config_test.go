@@ -49,6 +49,7 @@ func TestEndpoints(t *testing.T) {
 		{"gRPC", []string{"OTLP_RELAY_ENDPOINT=grpc://b:1"}, map[otlp.Signal]string{otlp.Traces: "grpc://b:1", otlp.Logs: "grpc://b:1"}},
 		{"gRPC over TLS, on OTLP's port", []string{"OTLP_RELAY_ENDPOINT=GRPCS://b"}, map[otlp.Signal]string{otlp.Traces: "grpcs://b:4317"}},
 		{"gRPC by protocol", []string{"OTLP_RELAY_ENDPOINT=http://b:1/", "OTLP_RELAY_PROTOCOL=grpc"}, map[otlp.Signal]string{otlp.Traces: "grpc://b:1"}},
+		{"gRPC by protocol, on OTLP's port", []string{"OTLP_RELAY_ENDPOINT=http://b", "OTLP_RELAY_PROTOCOL=grpc"}, map[otlp.Signal]string{otlp.Traces: "grpc://b:4317"}},
 		{"gRPC by protocol, on the scheme's port", []string{"OTLP_RELAY_ENDPOINT=https://b", "OTLP_RELAY_PROTOCOL=grpc"}, map[otlp.Signal]string{otlp.Traces: "grpcs://b:443"}},
 		{"gRPC without a scheme is secure", []string{"OTLP_RELAY_ENDPOINT=b:1", "OTLP_RELAY_PROTOCOL=grpc"}, map[otlp.Signal]string{otlp.Traces: "grpcs://b:1"}},
 		{"gRPC without a scheme, insecure", []string{"OTEL_EXPORTER_OTLP_ENDPOINT=127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_INSECURE=TRUE"},

@@ -32,7 +32,7 @@ type Destination struct {
 	ClientCert  string        // PEM file
 	ClientKey   string        // PEM file
 
-	Service string // AWS's, where the endpoint is one of its: lambda (a function URL), xray, monitoring or logs
+	Service string // AWS's, where the endpoint is one of its: lambda (a function URL), xray, monitoring, logs or osis
 	Region  string // of Service
 	Signed  bool   // with SigV4, for Service and Region
 

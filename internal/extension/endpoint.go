@@ -23,7 +23,7 @@ func (l *lookup) aim(d *Destination, v variable, c *Config) error {
 		return errQueue(v)
 	case strings.Contains(text, "://"):
 	case d.Protocol == GRPC: // OTLP exporter specification, "Endpoint (OTLP/gRPC)" and "Insecure"
-		text = l.security(v) + text
+		text = l.security() + text
 	default:
 		return fmt.Errorf("%s has no scheme: write it as https://host[:port], or grpcs://host[:port] for OTLP/gRPC", v.name)
 	}
@@ -60,7 +60,7 @@ func (l *lookup) aim(d *Destination, v variable, c *Config) error {
 }
 
 // security is the scheme of a gRPC endpoint that has none.
-func (l *lookup) security(endpoint variable) string {
+func (l *lookup) security() string {
 	if l.e.oneOf(l.get("INSECURE"), "false", "true", "false") == "true" {
 		return "grpc://"
 	}
@@ -111,10 +111,11 @@ func (l *lookup) grpcURL(v variable, u *url.URL) *url.URL {
 		l.e.warn("%s has a path or query, which OTLP/gRPC has no use for: leave it out", v.name)
 	}
 	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	if port == "" {
+	switch {
+	case port != "":
+	case u.Scheme == "https": // of a URL that says so, as SDKs have it
+		port = "443"
+	default:
 		port = "4317" // OTLP specification, "OTLP/gRPC Default Port"
 	}
 	g := &url.URL{Scheme: "grpc", User: u.User, Host: net.JoinHostPort(u.Hostname(), port)}
