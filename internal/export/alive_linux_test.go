@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/otlp-relay/otlp-relay/internal/otlp"
 )
 
 func TestPeek(t *testing.T) {
@@ -49,21 +51,26 @@ func TestPeek(t *testing.T) {
 
 // Unacknowledged data is bounded on a connection that is used again, and only there.
 func TestUserTimeout(t *testing.T) {
-	b := newBackend(t, answering(okAnswer))
-	h := newHTTP(t, HTTPConfig{URL: mustURL(t, b.url), Timeout: time.Minute})
-	for i, want := range []int{0, unackedMillis} {
-		if err := h.Send(t.Context(), payload(10)); err != nil {
-			t.Fatal(err)
-		}
-		rc, err := h.idle.raw.(syscall.Conn).SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		rc.Control(func(fd uintptr) {
-			got, err := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout)
-			if err != nil || got != want {
-				t.Errorf("exchange %d: TCP_USER_TIMEOUT %d (%v), want %d", i+1, got, err, want)
+	h := newHTTP(t, HTTPConfig{URL: mustURL(t, newBackend(t, answering(okAnswer)).url), Timeout: time.Minute})
+	g := newGRPC(t, GRPCConfig{URL: mustURL(t, newBackend(t, serving((*h2Peer).ok)).grpcURL()), Timeout: time.Minute})
+	for _, client := range []struct {
+		otlp.Sink
+		*link
+	}{{h, h.link}, {g, g.link}} {
+		for i, want := range []int{0, unackedMillis} {
+			if err := client.Send(t.Context(), payload(10)); err != nil {
+				t.Fatal(err)
 			}
-		})
+			rc, err := client.idle.raw.(syscall.Conn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			rc.Control(func(fd uintptr) {
+				got, err := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout)
+				if err != nil || got != want {
+					t.Errorf("exchange %d: TCP_USER_TIMEOUT %d (%v), want %d", i+1, got, err, want)
+				}
+			})
+		}
 	}
 }

@@ -57,8 +57,7 @@ func (h *h2) readPart(r *response) (last bool, err error) {
 		return false, h.handle(f)
 	}
 	h.c.answered = true
-	last = f.flags&flagEndStream != 0
-	if err == nil && last && r.status == 0 {
+	if last = f.flags&flagEndStream != 0; last && r.status == 0 && err == nil {
 		err = errMalformed
 	}
 	return last && err == nil, err
@@ -67,8 +66,10 @@ func (h *h2) readPart(r *response) (last bool, err error) {
 // readHeader reads a header or a trailer, which begins in f.
 func (h *h2) readHeader(f frame, r *response) error {
 	block, err := f.content()
-	for end := f.flags&flagEndHeaders != 0; err == nil && !end; end = f.flags&flagEndHeaders != 0 {
-		block = slices.Clone(block) // reading overwrites it
+	if f.flags&flagEndHeaders == 0 {
+		block = slices.Clone(block) // reading on overwrites it
+	}
+	for err == nil && f.flags&flagEndHeaders == 0 {
 		if f, err = h.readFrame(); err == nil && (f.kind != frameContinuation || f.stream != h.stream) {
 			err = errMalformed
 		}
