@@ -5,10 +5,10 @@ import (
 	"compress/gzip"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
-	"net/http"
-	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,28 +17,61 @@ import (
 	"github.com/otlp-relay/otlp-relay/internal/otlptest"
 )
 
-// front is a server in front of a Backend, whose connections can be cut.
+// front stands before a Backend and passes on what comes. Its connections can be cut.
 type front struct {
-	*httptest.Server
+	URL     string
 	backend *otlptest.Backend
 
 	mu    sync.Mutex
-	conns map[net.Conn]bool // guarded by mu
+	conns map[net.Conn]bool // to clients; guarded by mu
 }
 
-func newFront(t *testing.T) *front {
-	f := &front{backend: newBackend(t, otlptest.Options{}), conns: map[net.Conn]bool{}}
-	f.Server = httptest.NewUnstartedServer(f.backend)
-	f.Config.ConnState = func(c net.Conn, state http.ConnState) {
+func newFront(t *testing.T, o otlptest.Options) *front {
+	f := &front{backend: newBackend(t, o), conns: map[net.Conn]bool{}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.URL = strings.Replace(f.backend.URL(), f.backend.Addr(), l.Addr().String(), 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			f.mu.Lock()
+			f.conns[c] = true
+			f.mu.Unlock()
+			wg.Go(func() { f.pass(c) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		f.cut(true)
+		wg.Wait()
+	})
+	return f
+}
+
+// pass carries what a client and the backend say to each other, until one of them closes.
+func (f *front) pass(client net.Conn) {
+	defer func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if f.conns[c] = true; state == http.StateClosed {
-			delete(f.conns, c)
-		}
+		client.Close()
+		delete(f.conns, client)
+	}()
+	back, err := net.Dial("tcp", f.backend.Addr())
+	if err != nil {
+		return
 	}
-	f.Start()
-	t.Cleanup(f.Close)
-	return f
+	defer back.Close()
+	go func() {
+		io.Copy(back, client)
+		back.Close()
+	}()
+	io.Copy(client, back)
 }
 
 // cut ends every connection, with a FIN or a RST.
@@ -53,33 +86,38 @@ func (f *front) cut(rst bool) {
 	}
 }
 
+// protocols are what a backend speaks, by name.
+var protocols = map[string]otlptest.Options{"HTTP": {}, "gRPC": {GRPC: true}}
+
 // The backend ends the connections that it keeps, while the environment is frozen: nothing is lost, sent
 // twice, or even noticed.
 func TestConnectionsThatDieInAFreeze(t *testing.T) {
 	const rounds = 30
 	for _, mode := range []string{"end", "next"} { // in interval mode a request may be under way at a freeze
 		for name, rst := range map[string]bool{"closed": false, "reset": true} {
-			t.Run(mode+"/"+name, func(t *testing.T) {
-				f := newFront(t)
-				vars := faultVars(mode)
-				vars["OTLP_RELAY_ENDPOINT"], vars["OTLP_RELAY_FLUSH_TIMEOUT"] = f.URL, "5s" // enough for any machine
-				c := newChain(t, setup{backend: f.backend, vars: vars})
-				for range rounds {
-					c.invoke(1)
-					f.cut(rst)
-				}
-				c.mustArrive(c.shutdown())
-				if lines := c.logged("level=WARN"); len(lines) > 0 {
-					t.Errorf("logged %q", lines)
-				}
-				requests := 0
-				for _, sig := range threeSignals {
-					requests += c.backend.Totals(sig).Requests
-				}
-				if requests < rounds {
-					t.Errorf("%d requests: this test proves nothing", requests)
-				}
-			})
+			for protocol, o := range protocols {
+				t.Run(mode+"/"+name+"/"+protocol, func(t *testing.T) {
+					f := newFront(t, o)
+					vars := faultVars(mode)
+					vars["OTLP_RELAY_ENDPOINT"], vars["OTLP_RELAY_FLUSH_TIMEOUT"] = f.URL, "5s" // enough for any machine
+					c := newChain(t, setup{backend: f.backend, vars: vars})
+					for range rounds {
+						c.invoke(1)
+						f.cut(rst)
+					}
+					c.mustArrive(c.shutdown())
+					if lines := c.logged("level=WARN"); len(lines) > 0 {
+						t.Errorf("logged %q", lines)
+					}
+					requests := 0
+					for _, sig := range threeSignals {
+						requests += c.backend.Totals(sig).Requests
+					}
+					if requests < rounds {
+						t.Errorf("%d requests: this test proves nothing", requests)
+					}
+				})
+			}
 		}
 	}
 }
@@ -87,27 +125,29 @@ func TestConnectionsThatDieInAFreeze(t *testing.T) {
 // Connections die at any moment, also under a request: nothing is lost.
 func TestConnectionsThatDieAtAnyTime(t *testing.T) {
 	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			f := newFront(t)
-			vars := faultVars(mode)
-			vars["OTLP_RELAY_ENDPOINT"] = f.URL
-			c := newChain(t, setup{backend: f.backend, vars: vars})
-			f.backend.SetDelay(2 * time.Millisecond)
-			ctx, stop := context.WithCancel(t.Context())
-			var wg sync.WaitGroup
-			wg.Go(func() {
-				for ctx.Err() == nil {
-					time.Sleep(rand.N(20 * time.Millisecond))
-					f.cut(rand.IntN(2) == 0)
+		for protocol, o := range protocols {
+			t.Run(mode+"/"+protocol, func(t *testing.T) {
+				f := newFront(t, o)
+				vars := faultVars(mode)
+				vars["OTLP_RELAY_ENDPOINT"] = f.URL
+				c := newChain(t, setup{backend: f.backend, vars: vars})
+				f.backend.SetDelay(2 * time.Millisecond)
+				ctx, stop := context.WithCancel(t.Context())
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					for ctx.Err() == nil {
+						time.Sleep(rand.N(20 * time.Millisecond))
+						f.cut(rand.IntN(2) == 0)
+					}
+				})
+				for range 40 {
+					c.invoke(1)
 				}
+				stop()
+				wg.Wait()
+				c.mustHaveEverything(c.shutdown())
 			})
-			for range 40 {
-				c.invoke(1)
-			}
-			stop()
-			wg.Wait()
-			c.mustHaveEverything(c.shutdown())
-		})
+		}
 	}
 }
 
@@ -185,25 +225,27 @@ func TestFreezeInTheMiddleOfAnExport(t *testing.T) {
 	} {
 		for name, thaw := range thaws {
 			for _, closes := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/timeout of %s/backend closes %v", name, timeout, closes), func(t *testing.T) {
-					f := newFront(t)
-					f.backend.SetDelay(200 * time.Millisecond)
-					c := newChain(t, setup{backend: f.backend, vars: map[string]string{
-						"OTLP_RELAY_FLUSH": "end", "OTLP_RELAY_FLUSH_TIMEOUT": "30ms", "OTLP_RELAY_TIMEOUT": timeout,
-						"OTLP_RELAY_ENDPOINT": f.URL,
-					}})
-					c.invoke(1)
-					c.gap(frozen)
-					if closes {
-						f.cut(false)
-					}
-					f.backend.SetDelay(0)
-					if n := c.backend.Totals(otlp.Traces).Taken; n != 1 {
-						t.Fatalf("%d requests before the freeze, want the one that is on its way", n)
-					}
-					thaw(c)
-					c.mustArrive(c.shutdown())
-				})
+				for protocol, o := range protocols {
+					t.Run(fmt.Sprintf("%s/timeout of %s/backend closes %v/%s", name, timeout, closes, protocol), func(t *testing.T) {
+						f := newFront(t, o)
+						f.backend.SetDelay(200 * time.Millisecond)
+						c := newChain(t, setup{backend: f.backend, vars: map[string]string{
+							"OTLP_RELAY_FLUSH": "end", "OTLP_RELAY_FLUSH_TIMEOUT": "30ms", "OTLP_RELAY_TIMEOUT": timeout,
+							"OTLP_RELAY_ENDPOINT": f.URL,
+						}})
+						c.invoke(1)
+						c.gap(frozen)
+						if closes {
+							f.cut(false)
+						}
+						f.backend.SetDelay(0)
+						if n := c.backend.Totals(otlp.Traces).Taken; n != 1 {
+							t.Fatalf("%d requests before the freeze, want the one that is on its way", n)
+						}
+						thaw(c)
+						c.mustArrive(c.shutdown())
+					})
+				}
 			}
 		}
 	}
@@ -212,19 +254,21 @@ func TestFreezeInTheMiddleOfAnExport(t *testing.T) {
 // Where the answer was lost with its connection, the data is sent again.
 func TestAnswerLostInAFreeze(t *testing.T) {
 	for _, mode := range []string{"end", "next"} {
-		t.Run(mode, func(t *testing.T) {
-			f := newFront(t)
-			vars := faultVars(mode)
-			vars["OTLP_RELAY_ENDPOINT"], vars["OTLP_RELAY_TIMEOUT"] = f.URL, "10s"
-			c := newChain(t, setup{backend: f.backend, vars: vars})
-			f.backend.Fail(otlptest.Fault{Kind: otlptest.Hang, Take: true})
-			c.invoke(1)
-			c.invoke(1)
-			f.cut(true)
-			f.backend.Heal()
-			c.invoke(1)
-			c.mustHaveEverything(c.shutdown())
-		})
+		for protocol, o := range protocols {
+			t.Run(mode+"/"+protocol, func(t *testing.T) {
+				f := newFront(t, o)
+				vars := faultVars(mode)
+				vars["OTLP_RELAY_ENDPOINT"], vars["OTLP_RELAY_TIMEOUT"] = f.URL, "10s"
+				c := newChain(t, setup{backend: f.backend, vars: vars})
+				f.backend.Fail(otlptest.Fault{Kind: otlptest.Hang, Take: true})
+				c.invoke(1)
+				c.invoke(1)
+				f.cut(true)
+				f.backend.Heal()
+				c.invoke(1)
+				c.mustHaveEverything(c.shutdown())
+			})
+		}
 	}
 }
 

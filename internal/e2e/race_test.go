@@ -25,7 +25,7 @@ func TestRaces(t *testing.T) {
 	}
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
-			f := newFront(t)
+			f := newFront(t, otlptest.Options{})
 			vars := faultVars(mode)
 			vars["OTLP_RELAY_ENDPOINT"], vars["OTLP_RELAY_LOG_LEVEL"] = f.URL, "debug"
 			c := newChain(t, setup{backend: f.backend, vars: vars, change: use})
