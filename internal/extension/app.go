@@ -38,6 +38,7 @@ type app struct {
 	receiver  *receiver.Receiver
 	api       *lambdaapi.Client
 	flusher   *flush.Flusher
+	watch     *export.Watch
 	breakers  [otlp.SignalCount]breaker
 	openings  [otlp.SignalCount]atomic.Int64          // how often a breaker opened
 	refusals  [otlp.SignalCount]atomic.Pointer[error] // mistakes that leave a signal without a destination
@@ -96,6 +97,7 @@ func newApp(cfg Config, out io.Writer) *app {
 		api:      lambdaapi.NewClient(cfg.RuntimeAPI),
 		roots:    export.Roots{File: cfg.RootsFile},
 		now:      wallNow,
+		watch:    export.NewWatch(wallNow),
 		wake:     make(chan struct{}, 1),
 		done:     make(chan lambdaapi.PlatformEvent, 16),
 	}
@@ -225,6 +227,7 @@ func (a *app) loop(subscribed bool) *loop {
 		now:      a.now,
 		next:     a.next,
 		active:   a.active,
+		thawed:   a.watch.Thawed,
 		queue:    a.queue,
 		flusher:  a.flusher,
 		breakers: a.breakers,

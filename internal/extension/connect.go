@@ -56,8 +56,12 @@ func (a *app) route(sig otlp.Signal, d *Destination, g *gate) (flush.Route, erro
 	if err != nil {
 		return flush.Route{}, err
 	}
-	g.normal.Sink = a.retry(client)
-	g.probe.Sink = client
+	limit := d.Timeout
+	if limit > 0 {
+		limit += a.cfg.FlushTimeout // what the retry may begin within
+	}
+	g.normal.Sink = a.watch.Over(a.retry(client), limit)
+	g.probe.Sink = a.watch.Over(client, limit)
 	return flush.Route{
 		Sink:        g,
 		Compression: d.Compression,

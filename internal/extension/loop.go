@@ -35,6 +35,7 @@ type loop struct {
 	now      func() time.Time // wall clock
 	next     func(context.Context) (lambdaapi.Event, error)
 	active   func() int // requests of the function's SDK that are begun and not answered
+	thawed   func()     // called after a freeze
 	queue    *buffer.Queue
 	flusher  *flush.Flusher
 	breakers [otlp.SignalCount]breaker // nil where the signal has no destination
@@ -169,6 +170,7 @@ func (l *loop) open(sig otlp.Signal, now time.Time) bool {
 
 // invoke begins to hold an invocation.
 func (l *loop) invoke(ev lambdaapi.Event) {
+	l.thawed()
 	inv := &invocation{id: ev.RequestID, began: l.now(), deadline: ev.Deadline}
 	if l.adapts {
 		l.learn(l.history.Invoke(inv.began))

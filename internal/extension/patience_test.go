@@ -41,27 +41,38 @@ func TestSlowBackendIsNotWaitedForAgainAndAgain(t *testing.T) {
 			t.Errorf("delivered %d of 40", s.delivered())
 		}
 	})
-	bubble("one attempt that hangs is waited for once", t, options{mode: flush.End}, func(t *testing.T, s *sandbox) {
-		never := make(chan struct{})
-		s.setBackend(func(ctx context.Context, _ otlp.Payload) error {
-			select { // the process is frozen for most of the time, so the attempt's own timeout does not come
-			case <-never:
-			case <-ctx.Done():
+	for name, running := range map[string]bool{"monotonic stopped": false, "monotonic running": true} {
+		bubble("attempts that hang are waited for once each, and ever less, "+name, t, options{mode: flush.End}, func(t *testing.T, s *sandbox) {
+			attempts := 0
+			s.setBackend(func(ctx context.Context, _ otlp.Payload) error {
+				attempts++
+				return wait(ctx, time.Hour)
+			})
+			pattern := ""
+			for i := range 40 {
+				if s.cycle(string(rune('A'+i))) > 0 {
+					pattern += "H"
+				} else {
+					pattern += "."
+				}
+				s.freeze(5*time.Second, running)
 			}
-			return &otlp.Error{Retryable: true, Err: context.DeadlineExceeded}
+			if n := strings.Count(pattern, "H"); n > 4 || strings.Contains(pattern, "HH") {
+				t.Errorf("held in vain %d times of 40: %s", n, pattern)
+			}
+			if attempts < 4 || attempts > 12 { // each is given up after 11 s, and then a window of the breaker passes
+				t.Errorf("%d attempts in 200 s", attempts)
+			}
+			s.setBackend(func(context.Context, otlp.Payload) error { return nil })
+			for i := range 20 {
+				s.cycle(string(rune('a' + i)))
+				s.freeze(5*time.Second, running)
+			}
+			if s.delivered() != 60 {
+				t.Errorf("delivered %d of 60 within 100 s of the outage's end", s.delivered())
+			}
 		})
-		long := 0
-		for i := range 40 {
-			if s.cycle(string(rune('A'+i))) > 0 {
-				long++
-			}
-			s.freeze(5*time.Second, false)
-		}
-		close(never)
-		if long != 1 {
-			t.Errorf("%d of 40 invocations held for the same attempt, want 1", long)
-		}
-	})
+	}
 	bubble("one slow answer is forgiven", t, options{mode: flush.End}, func(t *testing.T, s *sandbox) {
 		s.setBackend(func(ctx context.Context, _ otlp.Payload) error { return wait(ctx, 2*time.Second) })
 		s.cycle("1")

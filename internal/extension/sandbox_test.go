@@ -75,6 +75,7 @@ func newSandbox(t *testing.T, o options) *sandbox {
 		wake: make(chan struct{}, 1),
 		done: make(chan lambdaapi.PlatformEvent, 16),
 	}
+	a.watch = export.NewWatch(s.wall)
 	a.now, a.active = s.wall, func() int { return int(s.requests.Load()) }
 	a.settings.BufferBytes = 1 << 20
 	a.heard.Store(!o.silent)
@@ -92,7 +93,7 @@ func newSandbox(t *testing.T, o options) *sandbox {
 			cfg.Routes[sig] = o.route(a, sig, client)
 			continue
 		}
-		b := export.NewBreaker(a.retry(client), client, s.wall)
+		b := export.NewBreaker(a.watch.Over(a.retry(client), 11*time.Second), a.watch.Over(client, 11*time.Second), s.wall)
 		b.OnChange = a.breakerLog(sig, "backend")
 		a.breakers[sig] = b
 		cfg.Routes[sig] = flush.Route{Sink: b, MaxBytes: 1 << 20, Ready: b.Ready}
