@@ -9,13 +9,13 @@ import (
 // TestFlushPolicy runs every strategy through every pattern, in simulated time, and holds auto to its promises.
 // `make bench` makes a table of what it prints.
 func TestFlushPolicy(t *testing.T) {
-	for _, p := range patterns(t) {
+	for i, p := range patterns(t) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			by := map[string]outcome{}
 			for _, s := range strategies() {
 				by[s.name] = simulate(t, s, p.to, p.calls)
-				fmt.Fprintf(t.Output(), "figures\t%s\t%s\t%s\n", p.name, s.name, by[s.name].figures())
+				fmt.Fprintf(t.Output(), "figures\t%03d\t%s\t%s\t%s\n", i, p.name, s.name, by[s.name].figures())
 			}
 			by["auto"].mustKeepPromises(t, p, by["end"])
 		})

@@ -28,7 +28,7 @@ func TestQuick(t *testing.T) {
 	}
 	doc := string(b)
 	for _, title := range []string{"Size", "Cold start at full CPU", "Memory", "First request over TLS", "Looking at a body", "From the queue to the wire",
-		"Added billed time of an invocation", "A dead backend", "CPU time of an invocation", "What the spool costs", "First request after a freeze",
+		"Added billed time of an invocation", "A dead backend", "When `auto` sends", "CPU time of an invocation", "What the spool costs", "First request after a freeze",
 		"What telemetry costs the handler", "Others, for reference", "What these figures are not"} {
 		_, section, found := strings.Cut(doc, "\n## "+title+"\n")
 		section, _, _ = strings.Cut(section, "\n## ")
@@ -50,6 +50,19 @@ func TestQuantile(t *testing.T) {
 	}
 	if got := number(sample{}.median()); got != "–" {
 		t.Errorf("nothing measured shows as %q", got)
+	}
+}
+
+func TestParseFigures(t *testing.T) {
+	out := "=== RUN   TestFlushPolicy\n    figures\t001\tb\tauto\t1\t2\t3\t4\t5\t6\t7\n    figures\t000\ta\tauto\t0.5\t2\t3\t4\t5\t6\t0\nok\n"
+	patterns, strategies, figures, err := parseFigures(out)
+	if err != nil || strings.Join(patterns, " ") != "a b" || strings.Join(strategies, " ") != "auto" || figures["a\tauto"].mean != 0.5 || figures["b\tauto"].records != 7 {
+		t.Errorf("%v %v %v %v", patterns, strategies, figures, err)
+	}
+	for _, out := range []string{"ok", out + "figures\t001\tb\tend\t1\t2\t3\t4\t5\t6\t7\n", strings.Replace(out, "0.5", "x", 1)} {
+		if _, _, _, err := parseFigures(out); err == nil {
+			t.Errorf("no error for %q", out)
+		}
 	}
 }
 

@@ -59,6 +59,7 @@ func parts() []part {
 		{"path", measurePath},
 		{"billed", measureBilled},
 		{"dead", measureDead},
+		{"policy", measurePolicy},
 		{"cost", measureCost},
 		{"spool", measureSpool},
 		{"thaw", measureThaw},
