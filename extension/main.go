@@ -14,6 +14,7 @@ import (
 	"os"
 
 	"github.com/otlp-relay/otlp-relay/internal/extension"
+	_ "github.com/otlp-relay/otlp-relay/internal/onecore"
 )
 
 func main() {

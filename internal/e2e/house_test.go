@@ -18,6 +18,7 @@ const module = "github.com/otlp-relay/otlp-relay/"
 var mayImport = map[string][]string{
 	"internal/otlp":      {},
 	"internal/tcp":       {},
+	"internal/onecore":   {},
 	"internal/lambdaapi": {"internal/tcp"},
 	"internal/tune":      {},
 	"internal/buffer":    {"internal/otlp"},
@@ -28,7 +29,7 @@ var mayImport = map[string][]string{
 	"internal/lambdasim": {"internal/otlp"},
 	"internal/otlptest":  {"internal/otlp"},
 	"internal/extension": {"internal/otlp", "internal/lambdaapi", "internal/tune", "internal/buffer", "internal/receiver", "internal/export", "internal/flush", "internal/spool"},
-	"extension":          {"internal/extension"},
+	"extension":          {"internal/extension", "internal/onecore"},
 	"examples/go":        {},
 	"internal/e2e/floor": {},
 }
@@ -167,5 +168,19 @@ func TestBinarySizes(t *testing.T) {
 		if info.Size() > limit {
 			t.Errorf("%s: %d bytes, over the budget of %d", arch, info.Size(), limit)
 		}
+	}
+}
+
+// TestOneCoreComesFirst looks at the order in which the packages of the built extension are initialised: one that
+// comes late costs what it is there to save.
+func TestOneCoreComesFirst(t *testing.T) {
+	cmd := exec.Command(filepath.Join(binaries, extensionName))
+	cmd.Env = []string{"GODEBUG=inittrace=1"}
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	_ = cmd.Run() // it finds no Lambda and gives up
+	before, _, found := strings.Cut(out.String(), "internal/onecore @")
+	if n := strings.Count(before, "init "); !found || n > 10 || strings.Contains(before, "init os ") {
+		t.Errorf("%d packages are initialised before onecore:\n%s", n, out.String())
 	}
 }

@@ -208,7 +208,7 @@ func (a *app) register(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	for {
-		_, err := a.api.Register(ctx, a.cfg.Name, events)
+		err := a.api.Register(ctx, a.cfg.Name, events)
 		if err == nil {
 			return nil
 		}

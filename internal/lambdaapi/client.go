@@ -69,42 +69,27 @@ type conn struct {
 	r *bufio.Reader
 }
 
-// Registration is what the platform tells an extension about its function.
-type Registration struct {
-	FunctionName    string `json:"functionName"`
-	FunctionVersion string `json:"functionVersion"`
-	Handler         string `json:"handler"`
-	AccountID       string `json:"accountId"` // empty where the platform does not say
-}
-
 // Register makes the extension known; every other call needs it. name is the executable's file name in
 // /opt/extensions: under any other the platform takes us for somebody else and init hangs.
 // events are INVOKE and SHUTDOWN, or fewer; Managed Instances refuse INVOKE.
-func (c *Client) Register(ctx context.Context, name string, events []string) (Registration, error) {
+func (c *Client) Register(ctx context.Context, name string, events []string) error {
 	const call = "register the extension"
-	if events == nil {
-		events = []string{}
-	}
 	resp, err := c.call(ctx, request{
 		call: call, method: "POST", path: extensionPath + "/register", want: http.StatusOK,
-		header: [][2]string{{"Lambda-Extension-Name", name}, {"Lambda-Extension-Accept-Feature", "accountId"}},
-		body:   map[string]any{"events": events},
+		header: [][2]string{{"Lambda-Extension-Name", name}},
+		body:   fmt.Appendf(nil, `{"events":%s}`, quoteAll(events)),
 	})
 	if err != nil {
-		return Registration{}, err
+		return err
 	}
 	id := resp.header.Get(identifier)
 	if id == "" {
-		return Registration{}, fmt.Errorf("%s: the answer has no %s", call, identifier)
+		return fmt.Errorf("%s: the answer has no %s", call, identifier)
 	}
 	c.mu.Lock()
 	c.id = id
 	c.mu.Unlock()
-	var reg Registration
-	if err := json.Unmarshal(resp.body, &reg); err != nil {
-		return Registration{}, fmt.Errorf("%s: decode the answer: %w", call, err)
-	}
-	return reg, nil
+	return nil
 }
 
 // EventType is the kind of an Event. The platform may invent others than those below.
@@ -156,7 +141,7 @@ func (c *Client) fail(ctx context.Context, call, path, errorType, message string
 	_, err := c.call(ctx, request{
 		call: call, method: "POST", path: extensionPath + path, want: http.StatusAccepted,
 		header: [][2]string{{"Lambda-Extension-Function-Error-Type", errorType}},
-		body:   map[string]any{"errorMessage": message, "errorType": errorType, "stackTrace": []string{}},
+		body:   fmt.Appendf(nil, `{"errorMessage":%s,"errorType":%s,"stackTrace":[]}`, quote(message), quote(errorType)),
 	})
 	return err
 }
@@ -177,14 +162,8 @@ func (c *Client) Subscribe(ctx context.Context, s Subscription) error {
 	const call = "subscribe to the Telemetry API"
 	_, err := c.call(ctx, request{
 		call: call, method: "PUT", path: telemetryPath, want: http.StatusOK,
-		body: map[string]any{
-			"schemaVersion": s.SchemaVersion,
-			"types":         s.Types,
-			"buffering": map[string]any{
-				"maxItems": s.MaxItems, "maxBytes": s.MaxBytes, "timeoutMs": s.Timeout.Milliseconds(),
-			},
-			"destination": map[string]any{"protocol": "HTTP", "URI": s.URI},
-		},
+		body: fmt.Appendf(nil, `{"schemaVersion":%s,"types":%s,"buffering":{"maxItems":%d,"maxBytes":%d,"timeoutMs":%d},"destination":{"protocol":"HTTP","URI":%s}}`,
+			quote(s.SchemaVersion), quoteAll(s.Types), s.MaxItems, s.MaxBytes, s.Timeout.Milliseconds(), quote(s.URI)),
 	})
 	if refusal := (*Error)(nil); errors.As(err, &refusal) && refusal.Status == http.StatusAccepted {
 		return fmt.Errorf("%s: %w", call, ErrTelemetryUnsupported)
@@ -198,8 +177,8 @@ type request struct {
 	method string
 	path   string
 	header [][2]string
-	body   any // JSON; nil for none
-	want   int // the status of success
+	body   []byte // JSON; nil for none
+	want   int    // the status of success
 }
 
 type response struct {
@@ -249,10 +228,6 @@ func (c *Client) encode(r request) ([]byte, error) {
 		b.WriteString("\r\n")
 		return b.Bytes(), nil
 	}
-	body, err := json.Marshal(r.body)
-	if err != nil {
-		return nil, fmt.Errorf("encode the request: %w", err)
-	}
-	fmt.Fprintf(&b, "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	fmt.Fprintf(&b, "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(r.body), r.body)
 	return b.Bytes(), nil
 }

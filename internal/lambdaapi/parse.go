@@ -212,6 +212,30 @@ func unquote(raw []byte) []byte {
 	return raw[1 : len(raw)-1]
 }
 
+// quote is s as a JSON string. encoding/json is asked only where it has to be: its first use in a process costs more than
+// all else that is encoded before the first Next.
+func quote(s string) string {
+	for _, c := range []byte(s) {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			b, _ := json.Marshal(s) // a string always can be
+			return string(b)
+		}
+	}
+	return `"` + s + `"`
+}
+
+// quoteAll is a JSON array of strings.
+func quoteAll(all []string) string {
+	b := []byte{'['}
+	for i, s := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, quote(s)...)
+	}
+	return string(append(b, ']'))
+}
+
 // skip passes one value: a string, a number or a word, or all between brackets, whatever it is.
 func (s *scanner) skip() bool {
 	for depth := 0; !s.end(); {
