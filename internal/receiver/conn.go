@@ -7,13 +7,14 @@ import (
 	"net/http"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/otlp-relay/otlp-relay/internal/tcp"
 )
 
-// conn is a connection as the receiver needs it: it acknowledges at once, and it knows which HTTP/2 requests
-// have come and are not answered yet. net/http does not: it writes the end of an answer after the handler has
-// returned, and without saying when.
+// conn is a connection as the receiver needs it: it acknowledges at once, it reads and writes HTTP/2 in few pieces,
+// and it knows which HTTP/2 requests have come and are not answered yet. net/http does none of that: it writes the
+// end of an answer after the handler has returned, and without saying when.
 //
 // A request counts from when its head was read off the socket until the last byte of its answer is written to
 // it, or the client has given it up and its handler has returned.
@@ -22,24 +23,32 @@ type conn struct {
 	raw syscall.RawConn // nil where acknowledging at once cannot be asked for
 	r   *Receiver
 
-	preface int    // bytes of clientPreface that the client has said; -1: it speaks HTTP/1. Only Read knows
-	in      frames // only Read knows
-	out     frames // only Write knows
-	ending  uint32 // the stream whose last header block is being written; 0: none. Only Write knows
+	preface int    // bytes of clientPreface that the client has said; -1: it speaks HTTP/1. Set by the first Reads
+	in      frames // only Read knows, as all up to writing
+	buffer  *[readBuffer]byte
+	unread  []byte // of buffer: what was read and not asked for yet
 
-	mu      sync.Mutex // guards all below
-	open    map[uint32]struct{}
-	newest  uint32 // the last stream that was opened
-	last    uint32 // the last stream that will be answered
-	running int    // handlers
-	counted int    // requests of this connection that the receiver counts as active
+	writing  sync.Mutex // guards all up to mu; locked before it
+	out      frames
+	held     []byte      // to be written with what comes next
+	credit   uint32      // the sum of WINDOW_UPDATEs in held: bytes that the client may send
+	finished []uint32    // streams whose last frame is in held
+	ending   uint32      // the stream whose last header block has begun and goes on; 0: none
+	overdue  *time.Timer // writes held; nil until it is needed
+
+	mu      sync.Mutex          // guards all below
+	open    map[uint32]struct{} // streams; nil before the first
+	newest  uint32              // the last stream that was opened
+	last    uint32              // the last stream that will be answered
+	running int                 // handlers
+	counted int                 // requests of this connection that the receiver counts as active
 }
 
 // connKey is the key of a request's *conn in its context.
 type connKey struct{}
 
 func (r *Receiver) newConn(c net.Conn) *conn {
-	return &conn{Conn: tcp.Wrap(c), raw: rawOf(c), r: r, open: map[uint32]struct{}{}, last: math.MaxInt32}
+	return &conn{Conn: tcp.Wrap(c), raw: rawOf(c), r: r, last: math.MaxInt32}
 }
 
 // rawOf is the descriptor of a TCP connection, or nil.
@@ -77,87 +86,15 @@ func connOf(req *http.Request) *conn {
 	return c
 }
 
-// Read reads what the client says, and acknowledges it.
-func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if err == nil && c.raw != nil {
-		acknowledge(c.raw)
-	}
-	if c.preface >= 0 {
-		c.heard(b[:n])
-	}
-	return n, err
-}
-
-// heard follows what the client says.
-func (c *conn) heard(b []byte) {
-	for len(b) > 0 && c.preface < len(clientPreface) {
-		if b[0] != clientPreface[c.preface] {
-			c.preface = -1
-			return
-		}
-		c.preface++
-		b = b[1:]
-	}
-	for {
-		rest, whole := c.in.next(b)
-		if !whole {
-			return
-		}
-		b = rest
-		switch c.in.kind() {
-		case frameHeaders:
-			c.begun(c.in.stream())
-		case frameReset:
-			c.ended(c.in.stream())
-		}
-	}
-}
-
-// Write writes to the client, and takes note of the answers that are written.
-func (c *conn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	if c.preface == len(clientPreface) {
-		c.said(b[:n])
-	}
-	return n, err
-}
-
-// said follows what was written.
-func (c *conn) said(b []byte) {
-	for {
-		rest, whole := c.out.next(b)
-		if !whole {
-			return
-		}
-		b = rest
-		switch f := &c.out; f.kind() {
-		case frameHeaders, frameContinuation:
-			if f.kind() == frameHeaders && f.has(flagEndStream) {
-				c.ending = f.stream()
-			}
-			if c.ending != 0 && f.has(flagEndHeaders) {
-				c.ended(c.ending)
-				c.ending = 0
-			}
-		case frameData:
-			if f.has(flagEndStream) {
-				c.ended(f.stream())
-			}
-		case frameReset:
-			c.ended(f.stream())
-		case frameGoAway:
-			c.leaving(f.lastAnswered())
-		}
-	}
-}
-
 // begun counts a stream, if it is a new one. What follows a request's body looks alike.
 func (c *conn) begun(stream uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if stream > c.newest && stream <= c.last {
 		c.newest = stream
+		if c.open == nil {
+			c.open = map[uint32]struct{}{}
+		}
 		c.open[stream] = struct{}{}
 		c.settleLocked()
 	}

@@ -5,12 +5,13 @@ import "encoding/binary"
 // clientPreface is what an HTTP/2 client says first (RFC 9113, 3.4).
 const clientPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-// The types of frames that begin or end a request, and their flags (RFC 9113, 6).
+// The types of frames that the count of requests needs, and their flags (RFC 9113, 6).
 const (
 	frameData         = 0x0
 	frameHeaders      = 0x1
 	frameReset        = 0x3
 	frameGoAway       = 0x7
+	frameWindow       = 0x8
 	frameContinuation = 0x9
 
 	flagEndStream  = 0x1
@@ -23,7 +24,7 @@ const frameHead = 9
 // frames follows HTTP/2 frames through bytes that come in any pieces. Its zero value stands before a frame.
 type frames struct {
 	head [frameHead + 4]byte // the frame's header, and as much of what follows
-	have int                 // bytes of head that are there
+	have int                 // bytes of head that are there; 0 between frames, once next has found none whole
 	left int                 // bytes of the frame that are not in head, and still to come
 	done bool                // the frame is whole; the next byte begins another
 }
@@ -32,7 +33,7 @@ type frames struct {
 // false. The frame's fields are those of the last whole one.
 func (f *frames) next(b []byte) (rest []byte, whole bool) {
 	if f.done {
-		*f = frames{}
+		f.have, f.done = 0, false
 	}
 	for f.have < f.want() && len(b) > 0 {
 		n := copy(f.head[f.have:f.want()], b)
@@ -63,6 +64,6 @@ func (f *frames) size() int          { return int(binary.BigEndian.Uint32(f.head
 func (f *frames) kind() byte         { return f.head[3] }
 func (f *frames) has(flag byte) bool { return f.head[4]&flag != 0 }
 func (f *frames) stream() uint32     { return binary.BigEndian.Uint32(f.head[5:]) & (1<<31 - 1) }
-func (f *frames) lastAnswered() uint32 {
-	return binary.BigEndian.Uint32(f.head[frameHead:]) & (1<<31 - 1)
-} // of GOAWAY
+
+// word is what follows the header: GOAWAY's last stream, WINDOW_UPDATE's increment.
+func (f *frames) word() uint32 { return binary.BigEndian.Uint32(f.head[frameHead:]) & (1<<31 - 1) }

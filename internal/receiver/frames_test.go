@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"encoding/binary"
+	"io"
 	"net"
 	"slices"
 	"testing"
@@ -42,14 +43,13 @@ func FuzzFrames(f *testing.F) {
 		}
 		r := New(Config{})
 		client, server := net.Pipe()
-		client.Close()
+		go io.Copy(io.Discard, client)
 		c := r.newConn(server)
 		c.heard([]byte(clientPreface))
 		for _, way := range []struct {
-			bytes  []byte
-			feed   func([]byte)
-			frames *frames
-		}{{heard, c.heard, &c.in}, {said, c.said, &c.out}} {
+			bytes []byte
+			feed  func([]byte)
+		}{{heard, c.heard}, {said, func(b []byte) { c.Write(b) }}} {
 			var got []seen
 			pieces := new(frames)
 			for piece := range slices.Chunk(way.bytes, step) {

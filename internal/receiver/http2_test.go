@@ -164,6 +164,40 @@ func TestActiveOverHTTP2(t *testing.T) {
 	})
 }
 
+// A client that lets the receiver send nothing still gets the head of its answer, and the rest when it may come.
+func TestAnswerWithoutWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, receiver.Config{Sink: sinkFunc(func(otlp.Payload) error { return nil })})
+		h := b.dialHTTP2()
+		h.take()
+		h.out.WriteString(http2.ClientPreface)
+		h.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		h.head(1, false).data(1, true, message(1))
+		h.send()
+		start := time.Now()
+		for answered := false; !answered; {
+			f, err := h.reader.ReadFrame()
+			if err != nil {
+				t.Fatal(err)
+			}
+			head, ok := f.(*http2.MetaHeadersFrame)
+			answered = ok && head.StreamID == 1 && !head.StreamEnded()
+		}
+		if took := time.Since(start); took > 10*time.Millisecond || b.Active() != 1 {
+			t.Errorf("the head came after %v, %d active", took, b.Active())
+		}
+		h.WriteWindowUpdate(1, 100)
+		h.send()
+		if s := h.status(1); s != "0" || time.Since(start) > 10*time.Millisecond {
+			t.Errorf("grpc-status %s after %v", s, time.Since(start))
+		}
+		synctest.Wait()
+		if b.Active() != 0 {
+			t.Errorf("%d active", b.Active())
+		}
+	})
+}
+
 // A client that gives its request up, or goes away, is not waited for; its handler is.
 func TestGivenUpOverHTTP2(t *testing.T) {
 	for name, giveUp := range map[string]func(h *h2client){

@@ -18,7 +18,7 @@
 // request may go over that share, because if every request waited for more, none would ever give any back.
 // So bodies never hold more than 2 × MaxBytes together. Besides them there is one body's working memory (one
 // at a time is decompressed, or joined from its segments): at most MaxBytes, and half as much again while it
-// grows. net/http's buffers, some 10 KiB a connection, and a copy of up to 16 KiB for each chunked body come on top;
+// grows. Buffers, some 10 KiB a connection (20 KiB of HTTP/2), and a copy of up to 16 KiB for each chunked body come on top;
 // over HTTP/2 what a client has sent and no handler has read yet, at most maxStreams × streamWindow a connection,
 // which only requests that wait for memory leave unread.
 package receiver
