@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -24,32 +23,27 @@ import (
 // grpcLine is one HTTP/2 connection, of net/http's client: it shows all of an answer, where grpc-go shows what it
 // makes of it.
 type grpcLine struct {
-	g         *target
-	t         *testing.T
-	conn      net.Conn
-	transport *http.Transport
+	g      *target
+	t      *testing.T
+	conn   net.Conn
+	client *http.ClientConn
 }
 
 // dialGRPC opens a connection. What is written goes through wrap.
 func (g *target) dialGRPC(t *testing.T, wrap func(net.Conn) net.Conn) *grpcLine {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", g.addr, patience)
-	if err != nil {
+	l := &grpcLine{g: g, t: t}
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	transport.DialContext = func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+		l.conn, err = new(net.Dialer).DialContext(ctx, network, addr)
+		return wrap(l.conn), err
+	}
+	var err error
+	if l.client, err = transport.NewClientConn(t.Context(), "http", g.addr); err != nil {
 		t.Fatal(err)
 	}
-	l := &grpcLine{g: g, t: t, conn: c, transport: &http.Transport{Protocols: new(http.Protocols)}}
-	l.transport.Protocols.SetUnencryptedHTTP2(true)
-	unused := make(chan net.Conn, 1)
-	unused <- wrap(c)
-	l.transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
-		select {
-		case c := <-unused:
-			return c, nil
-		default:
-			return nil, errors.New("the connection is broken: a second one was asked for")
-		}
-	}
-	t.Cleanup(func() { c.Close(); l.transport.CloseIdleConnections() })
+	t.Cleanup(func() { l.client.Close() })
 	return l
 }
 
@@ -115,7 +109,7 @@ func (l *grpcLine) open(h head) *grpcExchange {
 
 // roundTrip sends q and reads the answer whole.
 func (l *grpcLine) roundTrip(q *http.Request) (got grpcOutcome, err error) {
-	r, err := l.transport.RoundTrip(q)
+	r, err := l.client.RoundTrip(q)
 	if err != nil {
 		return got, err
 	}
