@@ -146,6 +146,36 @@ func TestCorpusMerged(t *testing.T) {
 	}
 }
 
+// All requests that real SDKs sent leave over OTLP/gRPC, those in JSON as package otlp writes them in protobuf,
+// which its tests hold against the official types.
+func TestCorpusOverGRPC(t *testing.T) {
+	entries := corpus(t)
+	c, _ := posters(t, setup{
+		backend: newBackend(t, otlptest.Options{Keep: true, GRPC: true}),
+		vars:    map[string]string{"OTLP_RELAY_FLUSH": "next", "OTLP_RELAY_FLUSH_TIMEOUT": "50s", "OTLP_RELAY_TIMEOUT": "50s"},
+		change:  func(cfg *lambdasim.Config) { cfg.Timeout = time.Minute },
+	})
+	c.postCorpus(entries...)
+	c.postCorpus() // lets it leave
+	c.mustBalanceCorpus(c.shutdown())
+	want := map[otlp.Signal][][]byte{}
+	for _, e := range entries {
+		body, err := e.Plain()
+		if err == nil && e.Encoding == otlp.JSON {
+			body, err = otlp.AppendProtobuf(nil, e.Signal, body)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", e.File, err)
+		}
+		want[e.Signal] = append(want[e.Signal], body)
+	}
+	for sig, bodies := range want {
+		if err := otlptest.Equal(sig, otlp.Protobuf, bodies, c.backend.Bodies(sig, otlp.Protobuf)); err != nil {
+			t.Errorf("%s: %v", sig, err)
+		}
+	}
+}
+
 // mustBalanceCorpus is mustArrive but for duplicates: recorded requests share ids.
 func (c *chain) mustBalanceCorpus(a account) {
 	c.t.Helper()
