@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -11,19 +12,9 @@ import (
 // grpcFaults are the faults of a backend of OTLP/gRPC. There a verdict comes last: an answer that breaks off leaves
 // none.
 func grpcFaults() map[string]fateOf {
-	status := func(code otlp.Code, retryAfter string) otlptest.Fault {
-		return otlptest.Fault{Kind: otlptest.Status, Code: int(code), RetryAfter: retryAfter, Message: "not now"}
-	}
+	status := func(code otlp.Code, retryAfter string) otlptest.Fault { return answering(int(code), retryAfter) }
 	rows := map[string]fateOf{
-		"refused connection":            {otlptest.Fault{Kind: otlptest.Refuse}, arrives},
-		"hang":                          {otlptest.Fault{Kind: otlptest.Hang}, arrives},
-		"hang after taking":             {otlptest.Fault{Kind: otlptest.Hang, Take: true}, doubled},
-		"reset before reading":          {otlptest.Fault{Kind: otlptest.ResetBeforeRead}, arrives},
-		"reset after reading":           {otlptest.Fault{Kind: otlptest.ResetAfterRead}, arrives},
-		"reset after taking":            {otlptest.Fault{Kind: otlptest.ResetAfterRead, Take: true}, doubled},
 		"reset in the answer":           {otlptest.Fault{Kind: otlptest.ResetMidAnswer}, doubled},
-		"half-close":                    {otlptest.Fault{Kind: otlptest.HalfClose}, arrives},
-		"garbage":                       {otlptest.Fault{Kind: otlptest.Garbage}, arrives},
 		"messages without end":          {otlptest.Fault{Kind: otlptest.SlowBody, Every: 10 * time.Millisecond}, doubled},
 		"large messages without end":    {otlptest.Fault{Kind: otlptest.EndlessBody}, arrives},
 		"RESOURCE_EXHAUSTED":            {status(otlp.ResourceExhausted, ""), refused},
@@ -32,9 +23,8 @@ func grpcFaults() map[string]fateOf {
 		"RESOURCE_EXHAUSTED, garbage":   {status(otlp.ResourceExhausted, "soon"), refused},
 		"UNAVAILABLE, RetryInfo":        {status(otlp.Unavailable, "1"), arrives},
 		"UNAVAILABLE, garbage":          {status(otlp.Unavailable, "soon"), arrives},
-		"partial success":               {otlptest.Fault{Kind: otlptest.Partial, Rejected: 1, Message: "too old"}, rejected},
-		"warning":                       {otlptest.Fault{Kind: otlptest.Partial, Message: "clock skew"}, taken},
 	}
+	maps.Copy(rows, commonFaults())
 	for _, code := range []otlp.Code{otlp.Canceled, otlp.DeadlineExceeded, otlp.Aborted, otlp.OutOfRange, otlp.Unavailable, otlp.DataLoss} {
 		rows[code.String()] = fateOf{status(code, ""), arrives}
 	}

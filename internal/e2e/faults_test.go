@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"net/http"
 	"testing"
 	"time"
@@ -67,46 +68,56 @@ type fateOf struct {
 	fate
 }
 
-func faults() map[string]fateOf {
-	status := func(code int, retryAfter string) otlptest.Fault {
-		return otlptest.Fault{Kind: otlptest.Status, Code: code, RetryAfter: retryAfter, Message: "not now"}
-	}
-	date := time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)
+// commonFaults end alike over every protocol.
+func commonFaults() map[string]fateOf {
 	return map[string]fateOf{
-		"refused connection":          {otlptest.Fault{Kind: otlptest.Refuse}, arrives},
-		"hang":                        {otlptest.Fault{Kind: otlptest.Hang}, arrives},
-		"hang after taking":           {otlptest.Fault{Kind: otlptest.Hang, Take: true}, doubled},
-		"reset before reading":        {otlptest.Fault{Kind: otlptest.ResetBeforeRead}, arrives},
-		"reset after reading":         {otlptest.Fault{Kind: otlptest.ResetAfterRead}, arrives},
-		"reset after taking":          {otlptest.Fault{Kind: otlptest.ResetAfterRead, Take: true}, doubled},
+		"refused connection":   {otlptest.Fault{Kind: otlptest.Refuse}, arrives},
+		"hang":                 {otlptest.Fault{Kind: otlptest.Hang}, arrives},
+		"hang after taking":    {otlptest.Fault{Kind: otlptest.Hang, Take: true}, doubled},
+		"reset before reading": {otlptest.Fault{Kind: otlptest.ResetBeforeRead}, arrives},
+		"reset after reading":  {otlptest.Fault{Kind: otlptest.ResetAfterRead}, arrives},
+		"reset after taking":   {otlptest.Fault{Kind: otlptest.ResetAfterRead, Take: true}, doubled},
+		"half-close":           {otlptest.Fault{Kind: otlptest.HalfClose}, arrives},
+		"garbage":              {otlptest.Fault{Kind: otlptest.Garbage}, arrives},
+		"partial success":      {otlptest.Fault{Kind: otlptest.Partial, Rejected: 1, Message: "too old"}, rejected},
+		"warning":              {otlptest.Fault{Kind: otlptest.Partial, Message: "clock skew"}, taken},
+	}
+}
+
+// answering is a fault that says so; code is an HTTP status or gRPC's code.
+func answering(code int, retryAfter string) otlptest.Fault {
+	return otlptest.Fault{Kind: otlptest.Status, Code: code, RetryAfter: retryAfter, Message: "not now"}
+}
+
+func httpFaults() map[string]fateOf {
+	date := time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)
+	rows := map[string]fateOf{
 		"reset in the answer":         {otlptest.Fault{Kind: otlptest.ResetMidAnswer}, taken},
-		"half-close":                  {otlptest.Fault{Kind: otlptest.HalfClose}, arrives},
-		"garbage":                     {otlptest.Fault{Kind: otlptest.Garbage}, arrives},
 		"slow body of a 200":          {otlptest.Fault{Kind: otlptest.SlowBody, Every: 10 * time.Millisecond}, taken},
 		"slow body of a 503":          {otlptest.Fault{Kind: otlptest.SlowBody, Code: 503, Every: 10 * time.Millisecond}, arrives},
 		"endless body of a 503":       {otlptest.Fault{Kind: otlptest.EndlessBody}, arrives},
 		"endless body of a 400":       {otlptest.Fault{Kind: otlptest.EndlessBody, Code: 400}, refused},
 		"redirect":                    {otlptest.Fault{Kind: otlptest.Redirect}, refused},
-		"429":                         {status(429, ""), arrives},
-		"429, Retry-After in seconds": {status(429, "1"), arrives},
-		"429, Retry-After a date":     {status(429, date), arrives},
-		"429, Retry-After garbage":    {status(429, "soon"), arrives},
-		"429, Retry-After negative":   {status(429, "-5"), arrives},
-		"502":                         {status(502, ""), arrives},
-		"503":                         {status(503, ""), arrives},
-		"503, Retry-After 0":          {status(503, "0"), arrives},
-		"504":                         {status(504, ""), arrives},
-		"500":                         {status(500, ""), refused},
-		"401":                         {status(401, ""), refused},
-		"partial success":             {otlptest.Fault{Kind: otlptest.Partial, Rejected: 1, Message: "too old"}, rejected},
-		"warning":                     {otlptest.Fault{Kind: otlptest.Partial, Message: "clock skew"}, taken},
+		"429":                         {answering(429, ""), arrives},
+		"429, Retry-After in seconds": {answering(429, "1"), arrives},
+		"429, Retry-After a date":     {answering(429, date), arrives},
+		"429, Retry-After garbage":    {answering(429, "soon"), arrives},
+		"429, Retry-After negative":   {answering(429, "-5"), arrives},
+		"502":                         {answering(502, ""), arrives},
+		"503":                         {answering(503, ""), arrives},
+		"503, Retry-After 0":          {answering(503, "0"), arrives},
+		"504":                         {answering(504, ""), arrives},
+		"500":                         {answering(500, ""), refused},
+		"401":                         {answering(401, ""), refused},
 	}
+	maps.Copy(rows, commonFaults())
+	return rows
 }
 
 // A fault of the backend is met by three invocations at least and then over. The function never notices; the data
 // arrives; the account is exact.
 func TestBackendFaults(t *testing.T) {
-	for name, f := range faults() {
+	for name, f := range httpFaults() {
 		for _, mode := range append(modes, "auto, frequent") {
 			t.Run(name+"/"+mode, func(t *testing.T) { meet(t, f, mode, otlptest.Options{}) })
 		}

@@ -17,18 +17,18 @@ import (
 func BenchmarkPost(b *testing.B) {
 	body := make([]byte, 5500)
 	b.Run("ours", func(b *testing.B) {
-		h := newHTTP(b, HTTPConfig{URL: mustURL(b, "http://"+benchServer(b)+"/v1/traces"), Timeout: time.Minute})
+		h := newHTTP(b, HTTPConfig{URL: mustURL(b, "http://"+benchServer(b, serveBench)+"/v1/traces"), Timeout: time.Minute})
 		p := otlp.Payload{Compression: otlp.Gzip, Body: body}
 		measure(b, func() error { return h.Send(b.Context(), p) })
 	})
 	b.Run("ours, signed", func(b *testing.B) {
 		signer := NewSigner(fixedCredentials("ASIAEXAMPLE", "secret", testToken), "lambda", "eu-central-1", nil)
-		h := newHTTP(b, HTTPConfig{URL: mustURL(b, "http://"+benchServer(b)+"/v1/traces"), Signer: signer, Timeout: time.Minute})
+		h := newHTTP(b, HTTPConfig{URL: mustURL(b, "http://"+benchServer(b, serveBench)+"/v1/traces"), Signer: signer, Timeout: time.Minute})
 		p := otlp.Payload{Compression: otlp.Gzip, Body: body}
 		measure(b, func() error { return h.Send(b.Context(), p) })
 	})
 	b.Run("net/http", func(b *testing.B) {
-		url := "http://" + benchServer(b) + "/v1/traces"
+		url := "http://" + benchServer(b, serveBench) + "/v1/traces"
 		client := &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: time.Minute}
 		defer client.CloseIdleConnections()
 		measure(b, func() error {
@@ -68,8 +68,8 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// benchServer answers every request of 5500 bytes of body without allocating.
-func benchServer(b *testing.B) string {
+// benchServer is the address of a server.
+func benchServer(b *testing.B, serve func(net.Conn)) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -81,12 +81,13 @@ func benchServer(b *testing.B) string {
 			if err != nil {
 				return
 			}
-			go serveBench(c)
+			go serve(c)
 		}
 	}()
 	return l.Addr().String()
 }
 
+// serveBench answers every request of 5500 bytes of body without allocating.
 func serveBench(c net.Conn) {
 	defer c.Close()
 	buf, got, want := make([]byte, 16<<10), 0, 0

@@ -19,12 +19,12 @@ import (
 func BenchmarkCall(b *testing.B) {
 	body := make([]byte, 5500)
 	b.Run("ours", func(b *testing.B) {
-		g := newGRPC(b, GRPCConfig{URL: mustURL(b, "http://"+benchGRPCServer(b)), Timeout: time.Minute})
+		g := newGRPC(b, GRPCConfig{URL: mustURL(b, "http://"+benchServer(b, serveBenchGRPC)), Timeout: time.Minute})
 		p := otlp.Payload{Compression: otlp.Gzip, Body: body}
 		measure(b, func() error { return g.Send(b.Context(), p) })
 	})
 	b.Run("net/http", func(b *testing.B) {
-		url := "http://" + benchGRPCServer(b) + otlp.Traces.Method()
+		url := "http://" + benchServer(b, serveBenchGRPC) + otlp.Traces.Method()
 		protocols := new(http.Protocols)
 		protocols.SetUnencryptedHTTP2(true)
 		client := &http.Client{Transport: &http.Transport{Protocols: protocols, DisableCompression: true}, Timeout: time.Minute}
@@ -48,25 +48,7 @@ func BenchmarkCall(b *testing.B) {
 	})
 }
 
-// benchGRPCServer answers every call without allocating.
-func benchGRPCServer(b *testing.B) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go serveBenchGRPC(c)
-		}
-	}()
-	return l.Addr().String()
-}
-
+// serveBenchGRPC answers every call without allocating.
 func serveBenchGRPC(c net.Conn) {
 	defer c.Close()
 	br := bufio.NewReaderSize(c, 32<<10)
