@@ -53,11 +53,11 @@ func (s *Spool) Keep(r *Record, p otlp.Payload, accounted int) error {
 	return nil
 }
 
-// whole says whether records is all that the payload ever had.
+// whole says whether the copy is still there, and records all that the payload ever had.
 func (r *Record) whole(records int) bool {
 	r.spool.mu.Lock()
 	defer r.spool.mu.Unlock()
-	return r.left == r.records && records == r.records
+	return r.left == r.records && records == r.records && !r.segment.removed()
 }
 
 // Begin says that the payload is about to be packed into a request. Where too many processes in a row do not

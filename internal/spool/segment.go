@@ -90,7 +90,7 @@ func (g *segment) set(off int64, b ...byte) error {
 	return err
 }
 
-// removed says whether somebody else has deleted the file: a function may empty /tmp.
+// removed says whether the file was deleted, if only by somebody else: a function may empty /tmp.
 func (g *segment) removed() bool {
 	info, err := g.f.Stat()
 	if err != nil {

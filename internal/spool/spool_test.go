@@ -177,6 +177,35 @@ func TestKeep(t *testing.T) {
 	mustBe(t, left[2], parts[1], 30)
 }
 
+// A function may empty /tmp: what is said to be kept must be there all the same.
+func TestKeepWhereTheFilesWereDeleted(t *testing.T) {
+	for _, noticed := range []bool{false, true} {
+		dir := place(t)
+		s := New(dir, limit)
+		p := payload(4, 3000)
+		r := mustAppend(t, s, p)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if noticed {
+			mustAppend(t, s, p).Settle(p.Records)
+		}
+		if err := s.Keep(r, p, p.Size); err != nil {
+			t.Fatal(err)
+		}
+		mustClose(t, s)
+		s = New(dir, limit)
+		left := mustReplay(t, s)
+		if len(left) != 1 {
+			t.Fatalf("noticed before %v: %d came back of the one that was kept", noticed, len(left))
+		}
+		mustBe(t, left[0], p, p.Size)
+		left[0].Record.Settle(p.Records)
+		mustClose(t, s)
+		mustBeGone(t, dir)
+	}
+}
+
 func TestLimit(t *testing.T) {
 	const small = 1 << 20
 	s := New(place(t), small)
