@@ -59,6 +59,7 @@ type loop struct {
 	held       *invocation // the invocation that has not been given back yet; nil while Next is pending
 	early      []string    // runtimeDone ids that match no held invocation, since the last INVOKE
 	last       string      // the id of the last INVOKE
+	mute       int         // invocations so far, which counts while no data has come
 	stuck      int         // requests that have outlasted a budget: not waited for again
 	patience   [otlp.SignalCount]patience
 	lasting    [otlp.SignalCount]bool // an export that has used up a budget is still the one under way
@@ -171,6 +172,7 @@ func (l *loop) open(sig otlp.Signal, now time.Time) bool {
 // invoke begins to hold an invocation.
 func (l *loop) invoke(ev lambdaapi.Event) {
 	l.thawed()
+	l.mute++
 	inv := &invocation{id: ev.RequestID, began: l.now(), deadline: ev.Deadline}
 	if l.adapts {
 		l.learn(l.history.Invoke(inv.began))
@@ -348,8 +350,12 @@ func (l *loop) worthwhile() bool {
 			}
 		}
 	}
-	return some && !carried
+	return some && !carried && l.mute <= mostMute
 }
+
+// mostMute is how many invocations are held for the first data of a function. One that sends none by then may have no
+// SDK at all, and would be billed for the wait for ever.
+const mostMute = 32
 
 // invocationGarbage is about what the platform's own calls leave behind in an invocation, in bytes.
 const invocationGarbage = 16 << 10

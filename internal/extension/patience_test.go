@@ -2,6 +2,7 @@ package extension
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -275,4 +276,33 @@ func TestEventsOfAnotherKind(t *testing.T) {
 			t.Errorf("delivered %d, deaf %v", s.delivered(), s.loop.deaf)
 		}
 	})
+}
+
+// TestAFunctionWithoutTelemetryIsNotHeldForEver: nobody knows at first whether data will come.
+func TestAFunctionWithoutTelemetryIsNotHeldForEver(t *testing.T) {
+	for _, mode := range []flush.Mode{flush.End, flush.Auto} {
+		bubble(mode.String(), t, options{mode: mode}, func(t *testing.T, s *sandbox) {
+			for i := range mostMute + 3 {
+				id := fmt.Sprint(i)
+				s.freeze(time.Minute, true)
+				s.invoke(id)
+				if held := !s.inNext.Load(); held != (i < mostMute) {
+					t.Fatalf("invocation %d: held %v", i, held)
+				}
+				s.returned(id)
+			}
+			s.freeze(time.Minute, true)
+			s.invoke("first")
+			s.emit(otlp.Traces, 10)
+			s.returned("first")
+			s.freeze(time.Minute, true)
+			if s.invoke("next"); s.inNext.Load() {
+				t.Error("not held although data has come")
+			}
+			s.returned("next")
+			if s.delivered() != 1 {
+				t.Errorf("delivered %d of 1", s.delivered())
+			}
+		})
+	}
 }
