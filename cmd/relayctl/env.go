@@ -81,7 +81,8 @@ func runEnv(_ context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
-// readEnvFile reads KEY=VALUE lines as docker does: no quoting, lines with # in front are comments.
+// readEnvFile reads KEY=VALUE lines as docker does: no quoting, lines with # in front are comments. A shell's export
+// is left out.
 func readEnvFile(path string) (environ []string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -91,6 +92,7 @@ func readEnvFile(path string) (environ []string, err error) {
 	s := bufio.NewScanner(f)
 	for n := 1; s.Scan(); n++ {
 		line := strings.TrimLeft(s.Text(), " \t")
+		line = strings.TrimLeft(strings.TrimPrefix(line, "export "), " \t")
 		switch {
 		case line == "" || line[0] == '#':
 		case strings.Contains(line, "="):

@@ -66,6 +66,7 @@ func TestEnvExitStatus(t *testing.T) {
 	const fine = "OTLP_RELAY_ENDPOINT=https://b\n"
 	for lines, want := range map[string]string{
 		fine:                                  "",
+		"export " + fine:                      "",
 		"OTLP_RELAY_TRACES_ENDPOINT=stdout:":  "", // the other signals have none, as is meant
 		"":                                    "no backend is configured",
 		fine + "OTLP_RELAY_LOGS_ENDPOINT=b":   "OTLP_RELAY_LOGS_ENDPOINT has no scheme",

@@ -21,7 +21,7 @@ func runSim(ctx context.Context, args []string, out io.Writer) error {
 	}
 	var backend *otlptest.Backend
 	destination := o.backend
-	if o.backend == builtInBackend {
+	if o.backend == builtInBackend && !o.elsewhere() {
 		if backend, err = otlptest.StartBackend(otlptest.Options{}); err != nil {
 			return fmt.Errorf("start the built-in backend: %w", err)
 		}
@@ -33,6 +33,11 @@ func runSim(ctx context.Context, args []string, out io.Writer) error {
 		o.cfg.Log = os.Stderr
 	}
 	return simulate(ctx, o, backend, out)
+}
+
+// elsewhere says whether the user's variables send the extension past the built-in backend.
+func (o simOptions) elsewhere() bool {
+	return len(o.cfg.Extensions) > 0 && o.cfg.Env[envDestination] != ""
 }
 
 // route points function and extension at where they send, unless the user did.
