@@ -55,15 +55,11 @@ func measureSDKs(ctx context.Context, l *lab) ([]table, error) {
 }
 
 func (l *lab) sdkCost(ctx context.Context, sdk toolchain.SDK, rounds, invocations, few, many int) (c sdkCost, err error) {
-	var run func(*lambdasim.Config)
-	if sdk.Language == "go" {
-		run = func(cfg *lambdasim.Config) { cfg.Function = []string{filepath.Join(l.dir, "go")} }
-	} else {
-		tool, err := toolchain.Dir(sdk.Language)
-		if err != nil {
+	tool := ""
+	if sdk.Language != "go" {
+		if tool, err = toolchain.Dir(sdk.Language); err != nil {
 			return c, err
 		}
-		run = func(cfg *lambdasim.Config) { sdk.Set(cfg, tool) }
 	}
 	for range rounds {
 		for _, of := range []struct {
@@ -80,8 +76,13 @@ func (l *lab) sdkCost(ctx context.Context, sdk toolchain.SDK, rounds, invocation
 				"OTEL_SDK_DISABLED":           strconv.FormatBool(of.disabled),
 			}}
 			s.change = func(cfg *lambdasim.Config) {
-				cfg.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://" + cfg.Env["OTLP_RELAY_HTTP_ADDR"] // takes gRPC, too
-				run(cfg)
+				if sdk.Language == "go" {
+					cfg.Function = []string{filepath.Join(l.dir, "go")}
+					cfg.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://" + cfg.Env["OTLP_RELAY_HTTP_ADDR"] // takes gRPC, too
+					return
+				}
+				sdk.Set(cfg, tool)
+				cfg.Wrapper = filepath.Join(l.root, "layer", "otlp-relay-exec")
 			}
 			if err := l.sdkOnce(ctx, s, invocations, of.spans, of.handler, of.flush); err != nil {
 				return c, err
