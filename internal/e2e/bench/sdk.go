@@ -15,46 +15,52 @@ import (
 
 // sdkCost is what one of the examples was seen to take, in milliseconds.
 type sdkCost struct {
-	without, with sample // handler, from START to the response
-	flush, large  sample // the SDK's flush, of few and of many spans
+	without, with, large invocations // with few spans, and with many
+}
+
+// invocations are those of one function.
+type invocations struct {
+	handler sample // from START to the response
+	flush   sample // as the function measured it
+	cpu     sample // of the function's process, from freeze to freeze
 }
 
 // measureSDKs compares the real functions with themselves, their SDK disabled.
 func measureSDKs(ctx context.Context, l *lab) ([]table, error) {
 	const few, many, goal = 20, 200, 6.0
-	rounds, invocations := l.n(2, 1), l.n(40, 2)
+	rounds, times := l.n(2, 1), l.n(40, 2)
 	if err := l.build(ctx, filepath.Join(l.dir, "go"), "./examples/go", "linux", goarch()); err != nil {
 		return nil, err
 	}
 	t := table{
 		title: "What telemetry costs the handler",
 		method: fmt.Sprintf("The functions of examples/, each on Lambda's official runtime, full CPU, 5 ms frozen between invocations; handlers of %d spans and log records and 2 data points, %d in each of %d environments. "+
-			"\"Without\" is the same function with `OTEL_SDK_DISABLED=true`; \"added\" is everything, making spans included. Milliseconds until the response, medians; of the flush p50 / p99.",
-			few, invocations, rounds),
-		columns: []string{"SDK", "goal, added", "without", "with", "added", "flush", fmt.Sprintf("flush of %d spans", many), "verdict"},
+			"\"Without\" is the same function with `OTEL_SDK_DISABLED=true`; \"added\" is everything, making spans included. Milliseconds until the response, medians; of the flush p50 / p99; CPU is the function's own.",
+			few, times, rounds),
+		columns: []string{"SDK", "goal, added", "without", "with", "added", "flush", "CPU added", fmt.Sprintf("flush of %d spans", many), "verdict"},
 	}
 	for _, sdk := range toolchain.SDKs() {
 		if l.quick && sdk.Protocol != "http/protobuf" {
 			continue
 		}
 		l.say("  %s", sdk)
-		cost, err := l.sdkCost(ctx, sdk, rounds, invocations, few, many)
+		cost, err := l.sdkCost(ctx, sdk, rounds, times, few, many)
 		if errors.Is(err, toolchain.ErrMissing) {
 			l.say("SKIPPED: %v", err)
-			t.row(sdk.String(), "≤ 6 ms", "–", "–", "–", "–", "–", "not measured: "+err.Error())
+			t.row(sdk.String(), "≤ 6 ms", "–", "–", "–", "–", "–", "–", "not measured: "+err.Error())
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", sdk, err)
 		}
-		added := cost.with.median() - cost.without.median()
-		t.row(sdk.String(), "≤ 6 ms", number(cost.without.median()), number(cost.with.median()), number(added),
-			cost.flush.spread(), cost.large.spread(), verdict(added, goal))
+		without, with := cost.without.handler.median(), cost.with.handler.median()
+		t.row(sdk.String(), "≤ 6 ms", number(without), number(with), number(with-without), cost.with.flush.spread(),
+			number(cost.with.cpu.median()-cost.without.cpu.median()), cost.large.flush.spread(), verdict(with-without, goal))
 	}
 	return []table{t}, nil
 }
 
-func (l *lab) sdkCost(ctx context.Context, sdk toolchain.SDK, rounds, invocations, few, many int) (c sdkCost, err error) {
+func (l *lab) sdkCost(ctx context.Context, sdk toolchain.SDK, rounds, times, few, many int) (c sdkCost, err error) {
 	tool := ""
 	if sdk.Language != "go" {
 		if tool, err = toolchain.Dir(sdk.Language); err != nil {
@@ -63,13 +69,13 @@ func (l *lab) sdkCost(ctx context.Context, sdk toolchain.SDK, rounds, invocation
 	}
 	for range rounds {
 		for _, of := range []struct {
-			disabled       bool
-			spans          int
-			handler, flush *sample
+			disabled bool
+			spans    int
+			to       *invocations
 		}{
-			{true, few, &c.without, &sample{}},
-			{false, few, &c.with, &c.flush},
-			{false, many, &sample{}, &c.large},
+			{true, few, &c.without},
+			{false, few, &c.with},
+			{false, many, &c.large},
 		} {
 			s := setup{extension: ours, memoryMB: 1769, vars: map[string]string{
 				"OTEL_EXPORTER_OTLP_PROTOCOL": sdk.Protocol,
@@ -84,7 +90,7 @@ func (l *lab) sdkCost(ctx context.Context, sdk toolchain.SDK, rounds, invocation
 				sdk.Set(cfg, tool)
 				cfg.Wrapper = filepath.Join(l.root, "layer", "otlp-relay-exec")
 			}
-			if err := l.sdkOnce(ctx, s, invocations, of.spans, of.handler, of.flush); err != nil {
+			if err := l.sdkOnce(ctx, s, times, of.spans, of.to); err != nil {
 				return c, err
 			}
 		}
@@ -92,8 +98,8 @@ func (l *lab) sdkCost(ctx context.Context, sdk toolchain.SDK, rounds, invocation
 	return c, nil
 }
 
-// sdkOnce runs one environment and adds to what its handler and its flush took.
-func (l *lab) sdkOnce(ctx context.Context, s setup, invocations, spans int, handler, flush *sample) (err error) {
+// sdkOnce runs one environment and adds what its invocations took.
+func (l *lab) sdkOnce(ctx context.Context, s setup, times, spans int, to *invocations) (err error) {
 	if s.backend, err = backend(0); err != nil {
 		return err
 	}
@@ -104,8 +110,8 @@ func (l *lab) sdkOnce(ctx context.Context, s setup, invocations, spans int, hand
 	}
 	defer env.Close()
 	made := 0
-	warmUp := invocations / 2 // connections are made, compilers compile
-	for i := range warmUp + invocations {
+	warmUp := times / 2 // connections are made, compilers compile
+	for i := range warmUp + times {
 		inv, err := env.Invoke(ctx, lambdasim.Request{Payload: fmt.Appendf(nil, `{"id":"A-1","spans":%d}`, spans-1)})
 		if err != nil {
 			return err
@@ -122,8 +128,9 @@ func (l *lab) sdkOnce(ctx context.Context, s setup, invocations, spans int, hand
 		}
 		made += receipt.Spans
 		if i >= warmUp {
-			handler.addTime(inv.ResponseAt.Sub(inv.Start))
-			flush.add(receipt.FlushMS)
+			to.handler.addTime(inv.ResponseAt.Sub(inv.Start))
+			to.flush.add(receipt.FlushMS)
+			to.cpu.addTime(inv.CPU[lambdasim.FunctionProcess])
 		}
 		pause(ctx, 5*time.Millisecond)
 	}
