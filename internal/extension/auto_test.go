@@ -155,6 +155,25 @@ func TestAutoForcedFlushes(t *testing.T) {
 			t.Error("not exported at high water")
 		}
 	})
+	bubble("a slow backend is not waited for at one flush after the other", t, o, func(t *testing.T, s *sandbox) {
+		s.becomeFrequent(false)
+		s.setBackend(func(ctx context.Context, _ otlp.Payload) error { return wait(ctx, 1200*time.Millisecond) })
+		flushes, last, inVain := s.sent(), 0, 0
+		for range 3000 {
+			begin := time.Now()
+			s.calls(1, 80*time.Millisecond, false)
+			if time.Since(begin) > 900*time.Millisecond {
+				if n := s.sent() - flushes; inVain > 0 && n-last < 2 {
+					t.Errorf("held at flush %d and at flush %d", last, n)
+				} else {
+					inVain, last = inVain+1, n
+				}
+			}
+		}
+		if n := s.sent() - flushes; inVain > 5 || n < 20 {
+			t.Errorf("held in vain at %d of %d flushes", inVain, n)
+		}
+	})
 	bubble("data that ages while its handler runs", t, o, func(t *testing.T, s *sandbox) {
 		s.becomeFrequent(false)
 		s.invoke("long")

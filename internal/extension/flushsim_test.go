@@ -70,6 +70,10 @@ func (o outcome) mustKeepPromises(t *testing.T, p pattern, end outcome) {
 		if o.meanAdded() > time.Millisecond || settled > 5*ms || quantile(o.late, .99) > 6*time.Second || 1000*o.requests/o.invocations > 300 {
 			t.Errorf("frequent invocations: %s", o.figures())
 		}
+	case costly:
+		if o.meanAdded() > end.meanAdded()/10 {
+			t.Errorf("added %v where end adds %v", o.meanAdded(), end.meanAdded())
+		}
 	}
 }
 

@@ -184,9 +184,9 @@ func (l *loop) invoke(ev lambdaapi.Event) {
 	inv.proven = l.heard()
 	l.early = nil // an asynchronous retry comes with the same id
 	l.held, l.last = inv, inv.id
-	if inv.plan.Flush || inv.plan.AwaitDone { // one that asks for nothing teaches no patience
-		for i := range l.patience {
-			l.patience[i].invoke()
+	for _, sig := range otlp.Signals() {
+		if (inv.plan.Flush || inv.plan.AwaitDone) && !l.flusher.Busy(sig) { // else it tells nothing new
+			l.patience[sig].invoke()
 		}
 	}
 	if inv.plan.Flush {

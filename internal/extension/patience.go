@@ -3,9 +3,9 @@ package extension
 import "time"
 
 // patience keeps a slow destination from turning into billed time again and again. After an invocation was held
-// for all of its budget in vain, the next 4 are not held for that destination, nor any within 1 s; both double
-// with each further loss, to 64 invocations and 1 minute. A hold that ends in time starts it afresh. The zero
-// value holds.
+// for all of its budget in vain, the next 4 that begin an export are not held for that destination, nor any within
+// 1 s; both double with each further loss, to 64 invocations and 1 minute. A hold that ends in time starts it
+// afresh. The zero value holds.
 //
 // It is about waiting only: whether a destination works is the breaker's business.
 type patience struct {
@@ -36,7 +36,7 @@ func (p *patience) kept() {
 	}
 }
 
-// invoke counts an invocation.
+// invoke counts an invocation that could be held.
 func (p *patience) invoke() { p.skip = max(0, p.skip-1) }
 
 // holds says whether an invocation is to be held. A clock that was set back does not end it for longer than it

@@ -26,6 +26,7 @@ const (
 	mixed traffic = iota
 	rare
 	frequent
+	costly // frequent, and with a backend so slow that holding costs a lot
 )
 
 const ms = time.Millisecond
@@ -56,8 +57,8 @@ func patterns(t *testing.T) []pattern {
 		{"recorded: a night", well, recorded(t, "night", 50*ms), rare},
 		{"recorded: irregular", well, recorded(t, "irregular", 50*ms), rare},
 		{"backend 600 ms: Poisson, 6 a minute", slow, poisson(300, 10*time.Second, 50*ms), mixed},
-		{"backend 600 ms: Poisson, 5 a second", slow, poisson(3000, 200*ms, 50*ms), mixed},
-		{"backend 600 ms: one after the other, 4 s", slow, every(150, 0, 4*time.Second), mixed},
+		{"backend 600 ms: Poisson, 5 a second", slow, poisson(3000, 200*ms, 50*ms), costly},
+		{"backend 600 ms: one after the other, 4 s", slow, every(150, 0, 4*time.Second), costly},
 		{"backend 1.2 s: Poisson, 6 a minute", over, poisson(300, 10*time.Second, 50*ms), mixed},
 		{"backend 1.2 s: Poisson, 5 a second", over, poisson(3000, 200*ms, 50*ms), mixed},
 		{"503 for 10 minutes: Poisson, 6 a minute", down(10*time.Minute, 20*time.Minute, false), poisson(300, 10*time.Second, 50*ms), mixed},

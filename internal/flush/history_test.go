@@ -83,6 +83,16 @@ func TestTheRegimeDoesNotFollowEachIrregularity(t *testing.T) {
 	}
 }
 
+func TestALongHandlerIsNoWait(t *testing.T) {
+	h := held(History{Interval: 5 * second}, 20, 8*second, 900*ms, 100*ms)
+	if h = regular(h, 20, 8100*ms); !h.Gathers() { // given back at once
+		t.Error("handlers of 8 s in a row are taken for rare")
+	}
+	if h = regular(h, 1, 14*second); h.Gathers() {
+		t.Error("a wait of 6 s is not seen")
+	}
+}
+
 func TestAClockThatIsSetBackEndsARun(t *testing.T) {
 	h := regular(History{Interval: 5 * second}, 200, 100*ms)
 	h = h.Invoke(h.last.Add(-time.Hour))
