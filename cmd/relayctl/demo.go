@@ -109,6 +109,11 @@ func playDemo(ctx context.Context, opts demoOptions, p *progress) (*demoRun, err
 		return nil, err
 	}
 	defer backend.Close()
+	if l, err := net.Listen("tcp", telemetryAddr); err != nil {
+		return nil, fmt.Errorf("%s, where the extension hears from Lambda when a handler is done, is in use: another extension runs on this machine (make test runs some); try again when it has ended", telemetryAddr)
+	} else {
+		l.Close()
+	}
 	receiver, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -120,7 +125,7 @@ func playDemo(ctx context.Context, opts demoOptions, p *progress) (*demoRun, err
 	defer tap.close()
 
 	p.line("An instrumented Go function of %d MB, the extension and a backend %v away, in an emulated Lambda.", demoMemoryMB, demoDelay)
-	p.line("Flush mode %s. Between invocations all processes are frozen, as on Lambda.\n", opts.flush)
+	p.line("Flush mode %s, flush interval %v in place of 5s, as a demo is short. Between invocations all processes are frozen, as on Lambda.\n", opts.flush, demoInterval)
 	run := &demoRun{Mode: opts.flush, Start: time.Now()}
 	cfg := demoConfig(opts, tap.url(), receiver, backend.URL())
 	if opts.logs {
@@ -156,6 +161,7 @@ func demoConfig(opts demoOptions, sdk, receiver, backend string) lambdasim.Confi
 			"OTLP_RELAY_ENDPOINT":            backend,
 			"OTLP_RELAY_HTTP_ADDR":           receiver,
 			"OTLP_RELAY_FLUSH":               opts.flush,
+			"OTLP_RELAY_FLUSH_INTERVAL":      demoInterval.String(),
 			"AWS_LAMBDA_LOG_FORMAT":          "JSON",
 		},
 	}
@@ -169,6 +175,14 @@ func (s *demoStage) gather() error {
 	s.run.Delivered, err = backendExchanges(s.backend.Requests(), demoDelay)
 	return err
 }
+
+const (
+	// telemetryAddr is where the extension listens for the Telemetry API. It is fixed (ARCHITECTURE.md).
+	telemetryAddr = "127.0.0.1:4319"
+
+	// demoInterval is short, so that auto learns within a second what frequent is.
+	demoInterval = 300 * time.Millisecond
+)
 
 // freeAddr is a loopback address that nobody listens on just now, for the extension's receiver: the demo must
 // not stumble over a collector that runs on the standard port.

@@ -99,7 +99,7 @@ func (s *demoStage) coldStart(ctx context.Context) error {
 }
 
 func (s *demoStage) frequent(ctx context.Context) error {
-	return s.phase(ctx, phaseFrequent, func() error { return s.repeat(ctx, 12, 60*time.Millisecond, 0) })
+	return s.phase(ctx, phaseFrequent, func() error { return s.repeat(ctx, 30, 60*time.Millisecond, 0) })
 }
 
 func (s *demoStage) rare(ctx context.Context) error {
