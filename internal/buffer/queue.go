@@ -26,6 +26,9 @@ type Item struct {
 	Alone bool
 
 	seq Mark
+
+	squeezed []byte // where Body is while it is nil, with others; never set outside of the queue
+	at       int    // the place of its first byte among theirs
 }
 
 // Copy is what outlives the process of a payload, until it is settled.
@@ -51,6 +54,10 @@ const inherited Mark = 1 << 32
 type Limits struct {
 	Bytes   int // uncompressed
 	Records int
+
+	// Loose is how many bytes of bodies are kept as they came. Of what comes on top the queue keeps a squeezed form, a
+	// ninth of the size, which costs 2 µs of CPU for each span. 0: no limit.
+	Loose int
 }
 
 // Queue holds payloads until they are delivered, in order of arrival for each signal, within its limits.
@@ -61,19 +68,23 @@ type Limits struct {
 // concurrent use.
 type Queue struct {
 	limits  Limits
+	bodies  *otlp.Bodies
 	dropped func(Item)
+	unit    int // squeezeUnit; less in tests
 
 	mu      sync.Mutex
 	fifos   [otlp.SignalCount]fifo
 	bytes   int
 	records int
 	last    Mark
+
+	squeezer squeezer
 }
 
-// New makes an empty queue. It calls dropped for each payload that had to go to make room, while it holds
-// its lock: dropped must only count.
-func New(limits Limits, dropped func(Item)) *Queue {
-	return &Queue{limits: limits, dropped: dropped, last: inherited}
+// New makes an empty queue. Memory of bodies that it can do without it returns to bodies, which may be nil. It calls
+// dropped for each payload that had to go to make room, while it holds its lock: dropped must only count.
+func New(limits Limits, bodies *otlp.Bodies, dropped func(Item)) *Queue {
+	return &Queue{limits: limits, bodies: bodies, dropped: dropped, unit: squeezeUnit, last: inherited}
 }
 
 // Send queues p, which the queue then owns. It never fails and waits for nothing.
@@ -91,6 +102,7 @@ func (q *Queue) Add(p otlp.Payload, c Copy) {
 	q.bytes += p.Size
 	q.records += p.Records
 	q.evictLocked()
+	q.squeezeLocked(&q.fifos[p.Signal])
 }
 
 // Inherit queues what an earlier process has left, in order of arrival, before everything of this process. It is
@@ -135,6 +147,7 @@ func (q *Queue) Take(sig otlp.Signal, maxBytes int, upto Mark) []Item {
 		q.bytes -= it.Size
 		q.records -= it.Records
 	}
+	q.unsqueezeLocked(batch)
 	return batch
 }
 

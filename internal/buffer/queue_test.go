@@ -49,7 +49,7 @@ func TestTakeCutsARequest(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			q := New(Limits{Bytes: 1 << 20, Records: 100}, func(Item) { t.Error("dropped below the limits") })
+			q := New(Limits{Bytes: 1 << 20, Records: 100}, nil, func(Item) { t.Error("dropped below the limits") })
 			send(t, q, tt.in...)
 			sig := otlp.Traces
 			if len(tt.in) > 0 {
@@ -66,7 +66,7 @@ func TestFullQueueDropsTheOldestOfAllSignals(t *testing.T) {
 	for name, limits := range map[string]Limits{"bytes": {Bytes: 45, Records: 100}, "records": {Bytes: 1 << 20, Records: 4}} {
 		t.Run(name, func(t *testing.T) {
 			var dropped []Item
-			q := New(limits, func(it Item) { dropped = append(dropped, it) })
+			q := New(limits, nil, func(it Item) { dropped = append(dropped, it) })
 			send(t, q, payload(otlp.Logs, 0, 10), payload(otlp.Traces, 0, 11), payload(otlp.Traces, 0, 9),
 				payload(otlp.Logs, 0, 12), payload(otlp.Metrics, 0, 8))
 			if got := sizes(dropped); !slices.Equal(got, []int{10}) {
@@ -81,7 +81,7 @@ func TestFullQueueDropsTheOldestOfAllSignals(t *testing.T) {
 
 func TestPayloadOverTheLimitIsHeldAlone(t *testing.T) {
 	dropped := 0
-	q := New(Limits{Bytes: 100, Records: 10}, func(Item) { dropped++ })
+	q := New(Limits{Bytes: 100, Records: 10}, nil, func(Item) { dropped++ })
 	send(t, q, payload(otlp.Traces, 0, 50), payload(otlp.Traces, 0, 200))
 	if got := sizes(q.Take(otlp.Traces, 1000, Everything)); dropped != 1 || !slices.Equal(got, []int{200}) {
 		t.Errorf("held %v after %d drops, want the large one alone", got, dropped)
@@ -89,7 +89,7 @@ func TestPayloadOverTheLimitIsHeldAlone(t *testing.T) {
 }
 
 func TestRestoreKeepsTheOrder(t *testing.T) {
-	q := New(Limits{Bytes: 1 << 20, Records: 100}, func(Item) {})
+	q := New(Limits{Bytes: 1 << 20, Records: 100}, nil, func(Item) {})
 	send(t, q, payload(otlp.Traces, 0, 1), payload(otlp.Traces, 0, 2), payload(otlp.Traces, 0, 3))
 	batch := q.Take(otlp.Traces, 3, Everything)
 	send(t, q, payload(otlp.Traces, 0, 4))
@@ -101,7 +101,7 @@ func TestRestoreKeepsTheOrder(t *testing.T) {
 
 func TestRestoreIntoAFullQueueDropsWhatCameBack(t *testing.T) {
 	var dropped []Item
-	q := New(Limits{Bytes: 30, Records: 100}, func(it Item) { dropped = append(dropped, it) })
+	q := New(Limits{Bytes: 30, Records: 100}, nil, func(it Item) { dropped = append(dropped, it) })
 	send(t, q, payload(otlp.Traces, 0, 10), payload(otlp.Traces, 0, 11))
 	batch := q.Take(otlp.Traces, 100, Everything)
 	send(t, q, payload(otlp.Logs, 0, 15))
@@ -123,7 +123,7 @@ func TestAccounts(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		droppedBytes := 0
-		q := New(Limits{Bytes: 2000, Records: 60}, func(it Item) { droppedBytes += it.Accounted })
+		q := New(Limits{Bytes: 2000, Records: 60}, nil, func(it Item) { droppedBytes += it.Accounted })
 		sent, taken := 0, 0
 		var flight [][]Item
 		for range 500 {
@@ -183,7 +183,7 @@ func TestAccounts(t *testing.T) {
 }
 
 func BenchmarkQueue(b *testing.B) {
-	q := New(Limits{Bytes: 64 << 20, Records: 1 << 20}, func(Item) {})
+	q := New(Limits{Bytes: 64 << 20, Records: 1 << 20}, nil, func(Item) {})
 	p := payload(otlp.Traces, 0, 5500)
 	b.ReportAllocs()
 	n := 0

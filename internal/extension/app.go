@@ -45,6 +45,7 @@ type app struct {
 	roots     export.Roots
 	spool     *spooling // nil: off
 	collector tune.Collector
+	bodies    otlp.Bodies
 	now       func() time.Time // wall clock
 	active    func() int       // requests of the function's SDK that are begun and not answered
 
@@ -105,17 +106,19 @@ func newApp(cfg Config, out io.Writer) *app {
 	a.vault = a.openVault(a.readSecret)
 	a.log = newLogger(out, cfg.LogLevel, cfg.LogJSON, a.hidden())
 	a.settings.Apply()
+	a.bodies.Garbage = a.collector.Add
 	items := cfg.BufferItems
 	if items <= 0 {
 		items = a.settings.BufferBytes / bytesPerItem
 	}
-	a.queue = buffer.New(buffer.Limits{Bytes: a.settings.BufferBytes, Records: items}, a.evicted)
+	a.queue = buffer.New(buffer.Limits{Bytes: a.settings.BufferBytes, Records: items, Loose: a.settings.LooseBytes}, &a.bodies, a.evicted)
 	if cfg.Spool != "" {
 		a.spool = newSpooling(cfg.Spool, a.settings.BufferBytes)
 	}
 	a.receiver = receiver.New(receiver.Config{
 		Sink:     (*intake)(a),
 		MaxBytes: min(a.settings.BufferBytes, maxRequestBytes),
+		Bodies:   &a.bodies,
 		Ended:    a.answered,
 	})
 	a.active = a.receiver.Active
@@ -125,14 +128,23 @@ func newApp(cfg Config, out io.Writer) *app {
 // evicted follows the queue's dropping an item to make room.
 func (a *app) evicted(it buffer.Item) {
 	a.ledger.drop(it.Signal, otlp.DroppedQueueFull, it.Records, it.Accounted, nil)
-	a.collector.Add(it.Size)
+	a.settled(it.Payload)
 	if it.Copy != nil {
 		it.Copy.Settle(it.Records)
 	}
 }
 
+// settled follows the end of a payload: its body's memory is for the next one, or garbage.
+func (a *app) settled(p otlp.Payload) {
+	if p.Lent {
+		a.bodies.Return(p.Body)
+	} else {
+		a.collector.Add(cap(p.Body))
+	}
+}
+
 // requestGarbage is about what one request leaves behind in the receiver, in bytes, besides its body.
-const requestGarbage = 4 << 10
+const requestGarbage = 3 << 10
 
 // answered follows a request's answer.
 func (a *app) answered() {
@@ -156,7 +168,7 @@ func (in *intake) Send(ctx context.Context, p otlp.Payload) error {
 	in.ledger.accept(p)
 	if err := in.refusals[p.Signal].Load(); err != nil {
 		in.ledger.drop(p.Signal, otlp.DroppedMisconfigured, p.Records, p.Size, *err)
-		in.collector.Add(p.Size)
+		(*app)(in).settled(p)
 		return nil
 	}
 	if in.spool != nil {

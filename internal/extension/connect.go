@@ -21,7 +21,7 @@ const maxBatchBytes = 1 << 20
 // connect makes the route of every signal that has a destination. Nothing here touches the network; a
 // destination that cannot be made degrades its signal.
 func (a *app) connect(ctx context.Context) {
-	cfg := flush.Config{Queue: a.queue, Recorder: (*recorder)(a), Changed: a.notify}
+	cfg := flush.Config{Queue: a.queue, Recorder: (*recorder)(a), Changed: a.notify, Settled: a.settled}
 	for _, sig := range otlp.Signals() {
 		d := &a.cfg.Destinations[sig]
 		if d.Err == nil {
@@ -118,13 +118,11 @@ type recorder app
 // Delivered counts what the backend took.
 func (r *recorder) Delivered(sig otlp.Signal, records, bytes int) {
 	r.ledger.deliver(sig, records, bytes)
-	r.collector.Add(bytes + bytes/4) // with the compressed request
 }
 
 // Dropped counts what is lost for good.
 func (r *recorder) Dropped(sig otlp.Signal, why otlp.Reason, records, bytes int, cause error) {
 	r.ledger.drop(sig, why, records, bytes, cause)
-	r.collector.Add(bytes + bytes/4)
 }
 
 // telemetryBatch is the subscription's least maxBytes; with it a batch costs the platform the least memory.

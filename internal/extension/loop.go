@@ -358,7 +358,7 @@ func (l *loop) worthwhile() bool {
 const mostMute = 32
 
 // invocationGarbage is about what the platform's own calls leave behind in an invocation, in bytes.
-const invocationGarbage = 16 << 10
+const invocationGarbage = 6 << 10
 
 // release gives the invocation back: Lambda may freeze the environment from here on.
 func (l *loop) release() {

@@ -79,8 +79,8 @@ func newSandbox(t *testing.T, o options) *sandbox {
 	a.now, a.active = s.wall, func() int { return int(s.requests.Load()) }
 	a.settings.BufferBytes = 1 << 20
 	a.heard.Store(!o.silent)
-	a.queue = buffer.New(buffer.Limits{Bytes: 1 << 20, Records: 1 << 20}, a.evicted)
-	cfg := flush.Config{Queue: a.queue, Recorder: (*recorder)(a), Changed: a.notify}
+	a.queue = buffer.New(buffer.Limits{Bytes: 1 << 20, Records: 1 << 20}, &a.bodies, a.evicted)
+	cfg := flush.Config{Queue: a.queue, Recorder: (*recorder)(a), Changed: a.notify, Settled: a.settled}
 	client := sink(func(ctx context.Context, p otlp.Payload) error {
 		s.mu.Lock()
 		s.attempts++

@@ -15,7 +15,7 @@ func BenchmarkFlush(b *testing.B) {
 		b.Run(compression.String(), func(b *testing.B) {
 			built := (&otlptest.Builder{Name: "benchmark"}).Build(otlp.Traces, otlp.Protobuf, 10)
 			p := otlp.Payload{Body: built.Body, Size: len(built.Body), Records: len(built.IDs)}
-			queue := buffer.New(buffer.Limits{Bytes: 64 << 20, Records: 1 << 20}, func(buffer.Item) { b.Error("queue full") })
+			queue := buffer.New(buffer.Limits{Bytes: 64 << 20, Records: 1 << 20}, nil, func(buffer.Item) { b.Error("queue full") })
 			cfg := Config{Queue: queue, Recorder: &counts{}}
 			cfg.Routes[otlp.Traces] = Route{
 				Sink:        sinkFunc(func(context.Context, otlp.Payload) error { return nil }),

@@ -23,7 +23,7 @@ type Recorder interface {
 
 // Route is where one signal's payloads go, and how.
 type Route struct {
-	Sink        otlp.Sink
+	Sink        otlp.Sink        // it must not keep a payload after Send has returned
 	Compression otlp.Compression // what a request leaves with
 	NoJSON      bool             // the destination takes protobuf only: JSON is transcoded
 	MaxBytes    int              // of one request, uncompressed: the destination's limit
@@ -45,6 +45,10 @@ type Config struct {
 	Routes   [otlp.SignalCount]Route
 	Recorder Recorder
 	Changed  func() // called when a signal's export has ended; must not block; nil: not wanted
+
+	// Settled is told of each payload taken from the queue when all its records are delivered or dropped, and nothing
+	// here refers to its Body any more. It must not block; nil: not wanted.
+	Settled func(otlp.Payload)
 }
 
 // Flusher exports the queue, each signal on its own goroutine while there is something to send: one signal's
@@ -243,6 +247,7 @@ func (f *Flusher) drain(sig otlp.Signal, upto buffer.Mark) error {
 		if r.Refuse != nil {
 			records, bytes := settle(batch)
 			f.cfg.Recorder.Dropped(sig, otlp.DroppedMisconfigured, records, bytes, r.Refuse)
+			f.settled(batch)
 			continue
 		}
 		rest, err := f.guarded(f.drains[sig].ctx, sig, batch)
@@ -250,7 +255,17 @@ func (f *Flusher) drain(sig otlp.Signal, upto buffer.Mark) error {
 		if err != nil {
 			return err
 		}
+		f.settled(batch)
 		f.renew(sig)
+	}
+}
+
+// settled passes on that nothing of a batch is left.
+func (f *Flusher) settled(batch []buffer.Item) {
+	if f.cfg.Settled != nil {
+		for _, it := range batch {
+			f.cfg.Settled(it.Payload)
+		}
 	}
 }
 

@@ -57,8 +57,8 @@ type rig struct {
 }
 
 func newRig(t *testing.T, sink sinkFunc, change func(*Route)) *rig {
-	r := &rig{queue: buffer.New(buffer.Limits{Bytes: 1 << 20, Records: 1 << 20}, func(buffer.Item) { t.Error("queue full") })}
-	cfg := Config{Queue: r.queue, Recorder: &r.counts}
+	r := &rig{queue: buffer.New(buffer.Limits{Bytes: 1 << 20, Records: 1 << 20}, nil, func(buffer.Item) { t.Error("queue full") })}
+	cfg := Config{Queue: r.queue, Recorder: &r.counts, Settled: spoil}
 	for _, sig := range otlp.Signals() {
 		cfg.Routes[sig] = Route{Sink: sink, MaxBytes: 1 << 20}
 		if change != nil {
@@ -73,7 +73,16 @@ func newRig(t *testing.T, sink sinkFunc, change func(*Route)) *rig {
 // put queues one payload per body, one record each. Protobuf bodies merge by concatenation, so any bytes do.
 func (r *rig) put(sig otlp.Signal, bodies ...string) {
 	for _, b := range bodies {
-		_ = r.queue.Send(context.Background(), otlp.Payload{Signal: sig, Body: []byte(b), Size: len(b), Records: 1})
+		_ = r.queue.Send(context.Background(), otlp.Payload{Signal: sig, Body: []byte(b), Size: len(b), Records: 1, Lent: true})
+	}
+}
+
+// spoil does to a settled payload's body what its next use would do: whoever still needs it, sends it wrong.
+func spoil(p otlp.Payload) {
+	if p.Lent {
+		for i := range p.Body {
+			p.Body[i] = '#'
+		}
 	}
 }
 

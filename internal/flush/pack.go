@@ -19,6 +19,7 @@ type packer struct {
 	enc     otlp.Compressor
 	dec     otlp.Decompressor
 	scratch []byte
+	out     [otlp.SignalCount][]byte // a signal's compressed request, as long as that is under way
 }
 
 // pack merges items into one payload as the route wants it. One payload that is so already leaves as it is.
@@ -45,8 +46,9 @@ func (k *packer) pack(items []buffer.Item, r *Route) (otlp.Payload, error) {
 		p.Records += it.Records
 	}
 	if p.Body, p.Compression = raw, otlp.None; to != otlp.None {
-		p.Body, err = k.enc.Append(make([]byte, 0, len(raw)/4+64), raw, to)
+		p.Body, err = k.enc.Append(k.roomLocked(p.Signal, len(raw)/4+64), raw, to)
 		p.Compression = to
+		k.keepLocked(p.Signal, p.Body)
 	} else {
 		k.scratch = nil // it may be the payload's now
 	}
@@ -54,6 +56,20 @@ func (k *packer) pack(items []buffer.Item, r *Route) (otlp.Payload, error) {
 		return otlp.Payload{}, fmt.Errorf("compress %s: %w", p.Signal, err)
 	}
 	return p, nil
+}
+
+// roomLocked is memory for a signal's compressed request of about n bytes: that of its last one, which is over.
+func (k *packer) roomLocked(sig otlp.Signal, n int) []byte {
+	if room := k.out[sig]; cap(room) >= n {
+		return room[:0]
+	}
+	return make([]byte, 0, n)
+}
+
+func (k *packer) keepLocked(sig otlp.Signal, out []byte) {
+	if k.out[sig] = nil; cap(out) <= keepScratch/4 {
+		k.out[sig] = out
+	}
 }
 
 // rawLocked is the uncompressed request that holds all items. It may be scratch memory, valid until the next

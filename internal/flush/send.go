@@ -124,8 +124,8 @@ func (s *sending) deliverSplit(ctx context.Context, it buffer.Item, limit int) (
 	}
 	groups := make([][]buffer.Item, len(parts))
 	for i, part := range parts {
-		piece := it // with its place in the queue
-		piece.Body, piece.Compression = part.Body, otlp.None
+		piece := it                                                             // with its place in the queue
+		piece.Body, piece.Lent, piece.Compression = part.Body, false, otlp.None // a part may be the whole of it
 		piece.Size, piece.Records = len(part.Body), part.Records
 		if piece.Accounted = left; i < len(parts)-1 {
 			piece.Accounted = min(left, proportion(it.Accounted, part.Records, it.Records))

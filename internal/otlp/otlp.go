@@ -87,7 +87,7 @@ func (c Compression) String() string { return compressionNames[c] }
 
 // Payload is one OTLP export request, raw as it came.
 //
-// A Payload is immutable: whoever makes one gives Body away, and nobody writes to it again.
+// A Payload is immutable: whoever makes one gives Body away, and nobody writes to it as long as the payload lives.
 type Payload struct {
 	Signal      Signal
 	Encoding    Encoding
@@ -96,6 +96,9 @@ type Payload struct {
 	Size        int       // bytes of Body without compression
 	Records     int       // spans, metric data points, log records, or profiles
 	Received    time.Time // wall time of its arrival: it may span a freeze
+
+	// Lent says that Body is memory of a Bodies, and nobody else's: whoever drops the payload for good may return it.
+	Lent bool
 }
 
 // A Sink accepts telemetry. Payloads are immutable: a Sink may keep p, and nobody writes to p.Body again.

@@ -1,7 +1,6 @@
 package receiver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +37,7 @@ func (r *Receiver) readBody(req *http.Request, id uint64) ([]byte, error) {
 	if err := r.gate.grow(req.Context(), id, n); err != nil {
 		return nil, waitEnded(err)
 	}
-	body := make([]byte, n)
+	body := r.bodies.Lend(n)
 	if _, err := io.ReadFull(req.Body, body); err != nil {
 		return nil, unreadable(err)
 	}
@@ -62,7 +61,7 @@ func (r *Receiver) readUnsized(ctx context.Context, id uint64, body io.Reader) (
 		case total > r.maxBytes:
 			return nil, r.tooLarge("chunked body")
 		case err == io.EOF && full == nil:
-			return bytes.Clone(segment[:n]), nil
+			return append(r.bodies.Lend(n)[:0], segment[:n]...), nil
 		case err == io.EOF:
 			return r.bench.join(append(full, segment[:n]), total), nil
 		case err != nil:

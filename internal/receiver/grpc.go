@@ -138,7 +138,7 @@ func (r *Receiver) readMessage(ctx context.Context, body io.Reader, id uint64) (
 	if err := r.gate.grow(ctx, id, int(size)); err != nil {
 		return nil, false, waitEnded(err)
 	}
-	message = make([]byte, size)
+	message = r.bodies.Lend(int(size))
 	if n, err := fill(body, message); n < len(message) {
 		return nil, false, cutShort(err)
 	}

@@ -115,5 +115,6 @@ func (r *Receiver) take(ctx context.Context, k kind, body []byte) error {
 		Size:        size,
 		Records:     records,
 		Received:    r.now(),
+		Lent:        true,
 	})
 }

@@ -62,6 +62,9 @@ type Config struct {
 	// that all bodies being read share. 0 means 64 MiB.
 	MaxBytes int
 
+	// Bodies lends the memory of bodies; nil allocates each.
+	Bodies *otlp.Bodies
+
 	// Now is the wall clock that Payload.Received is read from; nil means time.Now.
 	Now func() time.Time
 
@@ -74,6 +77,7 @@ type Config struct {
 type Receiver struct {
 	sink     otlp.Sink
 	maxBytes int
+	bodies   *otlp.Bodies
 	now      func() time.Time
 	ended    func()
 
@@ -100,6 +104,7 @@ func New(c Config) *Receiver {
 	r := &Receiver{
 		sink:     c.Sink,
 		maxBytes: c.MaxBytes,
+		bodies:   c.Bodies,
 		now:      c.Now,
 		ended:    c.Ended,
 		idle:     make(chan struct{}, 1),

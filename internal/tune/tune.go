@@ -23,6 +23,7 @@ type Settings struct {
 	VCPUs       float64 // the share the function gets
 	Procs       int     // GOMAXPROCS
 	BufferBytes int     // the queue's default bound, uncompressed
+	LooseBytes  int     // of it, how much the queue keeps as it came; the rest is squeezed
 	MemoryLimit int64   // the Go runtime's soft limit, bytes
 }
 
@@ -41,6 +42,7 @@ func For(memoryMB, buffer int) Settings {
 	if buffer <= 0 {
 		s.BufferBytes = min(max(memoryMB/16, 4), 64) * mib
 	}
+	s.LooseBytes = s.BufferBytes / 8
 	// The queue, bodies being read, one body being inflated, and requests in flight may each hold as much
 	// as the queue; beside them the program itself needs about 8 MiB.
 	s.MemoryLimit = 4*int64(s.BufferBytes) + 8*mib
@@ -61,10 +63,10 @@ func (s Settings) Apply() {
 type Collector struct{ garbage atomic.Int64 }
 
 // collectAfter is how many bytes of garbage are worth a collection, which costs 1.2 ms of CPU on a small heap.
-const collectAfter = 4 * mib
+const collectAfter = 2 * mib
 
 // returnAfter is how many bytes of garbage at once are worth returning the memory to the system.
-const returnAfter = 3 * collectAfter
+const returnAfter = 6 * collectAfter
 
 // Add notes that n bytes have become garbage, or soon will.
 func (c *Collector) Add(n int) { c.garbage.Add(int64(n)) }

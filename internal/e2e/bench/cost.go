@@ -65,7 +65,7 @@ func measureCost(ctx context.Context, l *lab) ([]table, error) {
 	t.note("`auto` has a flush interval of %v here: one export for 16 invocations, where the default of 5 s would have one for 170. Its first %d invocations are "+
 		"not counted.", gatherInterval, gathers.settle)
 	t.note("In `end` the Telemetry API delivers twice an invocation, with `next` the freeze gathers it; the floor has no subscription. " +
-		"A mean holds its share of the garbage collections (1.3 ms, one every 15 invocations of 420 spans).")
+		"A mean holds its share of the garbage collections (1.3 ms, one every 200 invocations or so).")
 	t.note("The floor does not validate, keep, compress or send: it shows what the handshake and the receiving of an invocation cost.")
 	return []table{t}, nil
 }
