@@ -101,10 +101,18 @@ func (l *lab) memorySizes() []int {
 	return []int{128, 512, 1769}
 }
 
+// release are the linker's flags of make build.
+const release = "-s -w"
+
 // build makes a stripped release binary, as make build does.
 func (l *lab) build(ctx context.Context, out, pkg, goos, arch string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, pkg)
-	cmd.Dir, cmd.Env = l.root, append(os.Environ(), "CGO_ENABLED=0", "GOOS="+goos, "GOARCH="+arch)
+	return buildIn(ctx, l.root, release, out, pkg, goos, arch)
+}
+
+// buildIn is build in the folder of any module, with any flags for the linker.
+func buildIn(ctx context.Context, dir, ldflags, out, pkg, goos, arch string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags="+ldflags, "-o", out, pkg)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOOS="+goos, "GOARCH="+arch)
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, msg)
 	}

@@ -179,5 +179,5 @@ func measureSizes(ctx context.Context, l *lab) (table, error) {
 		line("binary, "+arch.name, arch.binary, binary)
 		line("zip, "+arch.name, arch.zip, zip)
 	}
-	return t, nil
+	return t, l.measureSymbols(ctx, &t)
 }
