@@ -28,7 +28,7 @@ func TestQuick(t *testing.T) {
 	}
 	doc := string(b)
 	for _, title := range []string{"Size", "Cold start at full CPU", "Memory", "First request over TLS", "Looking at a body", "From the queue to the wire",
-		"Added billed time of an invocation", "A dead backend", "When `auto` sends", "CPU time of an invocation", "What the spool costs", "First request after a freeze",
+		"Added billed time of an invocation", "A dead backend", "When `auto` sends", "CPU time of an invocation", "Beside the OpenTelemetry Collector", "What the spool costs", "First request after a freeze",
 		"What telemetry costs the handler", "Others, for reference", "What these figures are not"} {
 		_, section, found := strings.Cut(doc, "\n## "+title+"\n")
 		section, _, _ = strings.Cut(section, "\n## ")

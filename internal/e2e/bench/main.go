@@ -61,6 +61,7 @@ func parts() []part {
 		{"dead", measureDead},
 		{"policy", measurePolicy},
 		{"cost", measureCost},
+		{"collector", measureCollector},
 		{"spool", measureSpool},
 		{"thaw", measureThaw},
 		{"sdks", measureSDKs},

@@ -70,6 +70,9 @@ func (t table) write(b *strings.Builder) {
 	if t.method != "" {
 		fmt.Fprintf(b, "%s\n\n", t.method)
 	}
+	if len(t.columns) == 0 {
+		return // left out, as the method says
+	}
 	writeRow(b, t.columns)
 	rule := make([]string, len(t.columns))
 	for i := range rule {
