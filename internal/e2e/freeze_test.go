@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -171,6 +173,10 @@ func TestFreezeInTheMiddleOfARequest(t *testing.T) {
 				{"the end of a chunked body", chunked, 5},
 				{"half of a chunked body", chunked, size / 2},
 				{"a part of a compressed body", gzipped, 100},
+				{"the end of a gRPC call", call, 9},
+				{"half of a frame's head", call, 13},
+				{"half of a gRPC message", call, size / 2},
+				{"a part of a gRPC call's head", call, size + 40},
 			} {
 				request, whole := r(), r()
 				var answers []answer
@@ -200,6 +206,12 @@ func chunked(r otlptest.Built) []byte {
 		body = body[n:]
 	}
 	return append(out, "0\r\n\r\n"...)
+}
+
+// call is the request over gRPC.
+func call(r otlptest.Built) []byte {
+	message := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(r.Body))), r.Body...)
+	return otlptest.GRPCWire(otlptest.GRPCMethods[r.Signal], http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}, message)
 }
 
 func gzipped(r otlptest.Built) []byte {

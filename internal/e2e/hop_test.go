@@ -21,7 +21,13 @@ func (f sinkFunc) Send(_ context.Context, p otlp.Payload) error { return f(p) }
 // receiverOf is the address of a receiver that answers what answer returns.
 func receiverOf(t *testing.T, answer func() error) string {
 	t.Helper()
-	r := receiver.New(receiver.Config{Sink: sinkFunc(func(otlp.Payload) error { return answer() })})
+	return listen(t, receiver.Config{Sink: sinkFunc(func(otlp.Payload) error { return answer() })})
+}
+
+// listen runs a receiver until the test ends, and returns its address.
+func listen(t *testing.T, c receiver.Config) string {
+	t.Helper()
+	r := receiver.New(c)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -22,15 +22,15 @@ var retryAtOnce = struct {
 }{true, time.Microsecond, time.Millisecond, patience}
 
 // spanExporter is otlptracegrpc's or otlptracehttp's exporter.
-func (g *target) spanExporter(ctx context.Context, squeeze bool) (sdktrace.SpanExporter, error) {
-	if g.protocol == GRPC {
-		opts := []otlptracegrpc.Option{otlptracegrpc.WithEndpoint(g.addr), otlptracegrpc.WithInsecure(), otlptracegrpc.WithRetry(retryAtOnce)}
+func spanExporter(ctx context.Context, p Protocol, baseURL string, squeeze bool) (sdktrace.SpanExporter, error) {
+	if p == GRPC {
+		opts := []otlptracegrpc.Option{otlptracegrpc.WithEndpointURL(baseURL), otlptracegrpc.WithRetry(retryAtOnce)}
 		if squeeze {
 			opts = append(opts, otlptracegrpc.WithCompressor("gzip"))
 		}
 		return otlptracegrpc.New(ctx, opts...)
 	}
-	opts := []otlptracehttp.Option{otlptracehttp.WithEndpointURL("http://" + g.addr + g.prefix + "/v1/traces"), otlptracehttp.WithRetry(retryAtOnce)}
+	opts := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(baseURL + "/v1/traces"), otlptracehttp.WithRetry(retryAtOnce)}
 	if squeeze {
 		opts = append(opts, otlptracehttp.WithCompression(otlptracehttp.GzipCompression))
 	}
@@ -38,15 +38,15 @@ func (g *target) spanExporter(ctx context.Context, squeeze bool) (sdktrace.SpanE
 }
 
 // metricExporter is otlpmetricgrpc's or otlpmetrichttp's exporter.
-func (g *target) metricExporter(ctx context.Context, squeeze bool) (sdkmetric.Exporter, error) {
-	if g.protocol == GRPC {
-		opts := []otlpmetricgrpc.Option{otlpmetricgrpc.WithEndpoint(g.addr), otlpmetricgrpc.WithInsecure(), otlpmetricgrpc.WithRetry(retryAtOnce)}
+func metricExporter(ctx context.Context, p Protocol, baseURL string, squeeze bool) (sdkmetric.Exporter, error) {
+	if p == GRPC {
+		opts := []otlpmetricgrpc.Option{otlpmetricgrpc.WithEndpointURL(baseURL), otlpmetricgrpc.WithRetry(retryAtOnce)}
 		if squeeze {
 			opts = append(opts, otlpmetricgrpc.WithCompressor("gzip"))
 		}
 		return otlpmetricgrpc.New(ctx, opts...)
 	}
-	opts := []otlpmetrichttp.Option{otlpmetrichttp.WithEndpointURL("http://" + g.addr + g.prefix + "/v1/metrics"), otlpmetrichttp.WithRetry(retryAtOnce)}
+	opts := []otlpmetrichttp.Option{otlpmetrichttp.WithEndpointURL(baseURL + "/v1/metrics"), otlpmetrichttp.WithRetry(retryAtOnce)}
 	if squeeze {
 		opts = append(opts, otlpmetrichttp.WithCompression(otlpmetrichttp.GzipCompression))
 	}
@@ -54,15 +54,15 @@ func (g *target) metricExporter(ctx context.Context, squeeze bool) (sdkmetric.Ex
 }
 
 // logExporter is otlploggrpc's or otlploghttp's exporter.
-func (g *target) logExporter(ctx context.Context, squeeze bool) (sdklog.Exporter, error) {
-	if g.protocol == GRPC {
-		opts := []otlploggrpc.Option{otlploggrpc.WithEndpoint(g.addr), otlploggrpc.WithInsecure(), otlploggrpc.WithRetry(otlploggrpc.RetryConfig(retryAtOnce))}
+func logExporter(ctx context.Context, p Protocol, baseURL string, squeeze bool) (sdklog.Exporter, error) {
+	if p == GRPC {
+		opts := []otlploggrpc.Option{otlploggrpc.WithEndpointURL(baseURL), otlploggrpc.WithRetry(otlploggrpc.RetryConfig(retryAtOnce))}
 		if squeeze {
 			opts = append(opts, otlploggrpc.WithCompressor("gzip"))
 		}
 		return otlploggrpc.New(ctx, opts...)
 	}
-	opts := []otlploghttp.Option{otlploghttp.WithEndpointURL("http://" + g.addr + g.prefix + "/v1/logs"), otlploghttp.WithRetry(otlploghttp.RetryConfig(retryAtOnce))}
+	opts := []otlploghttp.Option{otlploghttp.WithEndpointURL(baseURL + "/v1/logs"), otlploghttp.WithRetry(otlploghttp.RetryConfig(retryAtOnce))}
 	if squeeze {
 		opts = append(opts, otlploghttp.WithCompression(otlploghttp.GzipCompression))
 	}
