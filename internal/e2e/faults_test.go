@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/otlp-relay/otlp-relay/internal/lambdasim"
 	"github.com/otlp-relay/otlp-relay/internal/otlp"
 	"github.com/otlp-relay/otlp-relay/internal/otlptest"
 )
@@ -126,7 +127,14 @@ func TestBackendFaults(t *testing.T) {
 
 // meet runs a chain through a fault of its backend.
 func meet(t *testing.T, f fateOf, mode string, backend otlptest.Options) {
-	c := newChain(t, setup{vars: faultVars(mode), backend: newBackend(t, backend)})
+	s := setup{vars: faultVars(mode), backend: newBackend(t, backend)}
+	if backend.GRPC {
+		s.vars["OTEL_EXPORTER_OTLP_PROTOCOL"] = "grpc" // then both ends are grpc-go's
+		s.change = func(cfg *lambdasim.Config) {
+			cfg.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://" + cfg.Env["OTLP_RELAY_GRPC_ADDR"]
+		}
+	}
+	c := newChain(t, s)
 	c.invoke(2)
 	enough := 15 * time.Millisecond // for interval mode to send
 	if mode == "auto, frequent" {
