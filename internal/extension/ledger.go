@@ -112,7 +112,11 @@ func (l *ledger) news() (lines [][]any) {
 		for why, d := range l.entries[sig].dropped {
 			if d.records >= max(1, 10*d.reported) {
 				d.reported = d.records
-				lines = append(lines, []any{"signal", sig.String(), "reason", string(why), "records", d.records, "cause", d.cause})
+				line := []any{"signal", sig.String(), "reason", string(why), "records", d.records}
+				if d.cause != nil {
+					line = append(line, "cause", d.cause)
+				}
+				lines = append(lines, line)
 			}
 		}
 	}
