@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/otlp-relay/otlp-relay/internal/otlp"
-	"github.com/otlp-relay/otlp-relay/internal/otlptest"
 )
 
 // gatherInterval is the flush interval with which the cost of gathering is measured: ten times shorter than the default,
@@ -97,61 +94,4 @@ func (l *lab) costOnce(ctx context.Context, v variant, spans, invocations int, t
 		return err
 	}
 	return arrived(b, spans*(v.settle+invocations))
-}
-
-// measureThaw counts how often the first request after a freeze fails where the backend has closed the
-// connection meanwhile.
-func measureThaw(ctx context.Context, l *lab) ([]table, error) {
-	freezes := l.n(100, 5)
-	t := table{
-		title: "First request after a freeze",
-		method: fmt.Sprintf("The backend closes its kept connections while the environment is frozen for 100 ms; mode `end`; %d freezes each. "+
-			"Failed: an invocation whose data did not arrive before it ended.", freezes),
-		columns: []string{"CPU", "goal", "failed", "arrived twice", "verdict"},
-	}
-	sizes := []int{0}
-	if l.shares && !l.quick {
-		sizes = []int{0, 128}
-	}
-	for _, size := range sizes {
-		failed, twice, err := l.thawOften(ctx, size, freezes)
-		if err != nil {
-			return nil, err
-		}
-		t.row(memoryName(size), "0 %", fmt.Sprintf("%d of %d", failed, freezes), count(float64(twice)), verdict(float64(failed), 0))
-	}
-	t.note("A plain net/http client loses 53 to 100 %% of these requests (measured on another day): its transport finds out only by sending.")
-	return []table{t}, nil
-}
-
-func (l *lab) thawOften(ctx context.Context, size, freezes int) (failed, twice int, err error) {
-	b, err := otlptest.StartBackend(otlptest.Options{})
-	if err != nil {
-		return 0, 0, err
-	}
-	defer b.Close()
-	vars := map[string]string{"OTLP_RELAY_FLUSH": "end"}
-	env, err := l.start(ctx, setup{extension: ours, memoryMB: max(size, 128), share: size > 0, backend: b, vars: vars})
-	if err != nil {
-		return 0, 0, err
-	}
-	defer env.Close()
-	for i := range freezes + 1 {
-		if _, err := invoke(ctx, env, work{10, 20, 1}); err != nil {
-			return 0, 0, err
-		}
-		if got := b.Totals(otlp.Traces).Records; i > 0 && got < (i+1)*20 {
-			failed++
-		}
-		b.CutConns()
-		pause(ctx, 100*time.Millisecond)
-	}
-	if _, err := env.Shutdown(ctx, ""); err != nil {
-		return 0, 0, err
-	}
-	got, made := b.Totals(otlp.Traces).Records, 20*(freezes+1)
-	if got < made {
-		return 0, 0, fmt.Errorf("%d of %d spans arrived", got, made)
-	}
-	return failed, got - made, nil
 }
