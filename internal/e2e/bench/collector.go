@@ -17,7 +17,7 @@ const collector = "collector"
 const batchTimeout = 200 * time.Millisecond
 
 // collectorConfig is its configuration, but for the processors of the pipeline: what the benchmark's function sends passes
-// it as in a Lambda layer, which takes the exporter's queue away. That is in the request's own time then.
+// it as in the OpenTelemetry Lambda layer, which turns the exporter's queue off.
 const collectorConfig = `
 receivers:
   otlp:
@@ -69,7 +69,7 @@ func measureCollector(ctx context.Context, l *lab) ([]table, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	rounds, invocations := l.n(7, 1), l.n(40, 2)
+	rounds, invocations := l.n(5, 1), l.n(80, 2)
 	all := contenders()
 	for i := range all {
 		info, err := os.Stat(filepath.Join(l.dir, all[i].extension))
@@ -122,8 +122,8 @@ func fillCollector(t *table, all []contender, rounds, invocations int) {
 	t.note("The collector's exporter has no queue, as the Lambda layer sets it: without `batch` it exports while the function waits for the answer, where `end` exports once the function is done. "+
 		"With `batch` it gathers for its default of %v; `otlp-relay, gathering` is `auto` with that flush interval, after its first %d invocations.", batchTimeout, all[3].settle)
 	t.note("In the collector's favour: only the components of this pipeline, where the layer has dozens (its own figures are under \"Others, for reference\"); no metrics of its own, which " +
-		"the default configuration has; no Telemetry API, to which the extension subscribes. Nor does it keep anything for a backend that is down; what that costs the extension is under \"Memory\".")
-	t.note("The collector decodes every span and encodes it again, so that processors can change it; the extension validates and forwards the bytes. That is most of the difference, and it is by design: " +
+		"the default configuration has; no Telemetry API, to which the extension subscribes. It has Go's default settings. Nor does it keep anything for a backend that is down; what that costs the extension is under \"Memory\".")
+	t.note("The collector decodes every span and encodes it again, so that processors can change it; the extension validates and forwards the bytes: " +
 		"who needs to change spans on their way needs a collector.")
 }
 
