@@ -79,22 +79,28 @@ func (s suite) encodings() []otlp.Encoding {
 	return []otlp.Encoding{otlp.Protobuf, otlp.JSON}
 }
 
-// confSink records what reaches it. Its answer, where set, says what Send returns; it is not changed once a
-// request is under way.
+// confSink records what reaches it.
 type confSink struct {
+	mu     sync.Mutex // guards all below
 	answer func() error
+	got    []otlp.Payload
+}
 
-	mu  sync.Mutex
-	got []otlp.Payload
+// answers says what Send returns from now on; with nil, it takes everything.
+func (s *confSink) answers(answer func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
 }
 
 // Send keeps p.
 func (s *confSink) Send(_ context.Context, p otlp.Payload) error {
 	s.mu.Lock()
 	s.got = append(s.got, p)
+	answer := s.answer
 	s.mu.Unlock()
-	if s.answer != nil {
-		return s.answer()
+	if answer != nil {
+		return answer()
 	}
 	return nil
 }

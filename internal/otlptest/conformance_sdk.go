@@ -49,7 +49,7 @@ func ExporterConformance(t *testing.T, p Protocol, start func(t *testing.T, sink
 				t.Run(fmt.Sprint(e.Signal, squeeze, a.name), func(t *testing.T) { g.export(t, e, a, squeeze) })
 			}
 		}
-		g.sink.answer = nil // for what the SDKs send when they end
+		g.sink.answers(nil) // for what the SDKs send when they end
 	}
 }
 
@@ -88,12 +88,12 @@ func (a exporterAnswer) sent(e Exporter) int {
 // export has e send one record, and checks what reached the sink and what e says.
 func (g *target) export(t *testing.T, e Exporter, a exporterAnswer, squeeze bool) {
 	var tries atomic.Int32
-	g.sink.answer = func() error {
+	g.sink.answers(func() error {
 		if tries.Add(1) == 1 {
 			return a.err
 		}
 		return nil
-	}
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err := e.Export(ctx)

@@ -87,7 +87,7 @@ func (s suite) sinkErrors(t *testing.T) {
 	for _, enc := range s.encodings() {
 		for _, h := range hops {
 			t.Run(h.name+" "+enc.ContentType(), func(t *testing.T) {
-				g.sink.answer = func() error { return h.err }
+				g.sink.answers(func() error { return h.err })
 				m := s.message(otlp.Traces, enc, otlp.None, 1)
 				got := l.send(m, 0).answer().refused(t)
 				want := refusedAs{h.status, h.code, h.message, h.retryAfter != never, max(0, h.retryAfter)}
@@ -112,7 +112,7 @@ func (s suite) sinkErrors(t *testing.T) {
 // partialSuccess checks that what the sink rejected is answered, in the signal's own response.
 func (g *target) partialSuccess(t *testing.T, l line, sig otlp.Signal, enc otlp.Encoding) {
 	for _, want := range []otlp.PartialSuccess{{Rejected: 2, Message: "too old"}, {Message: "a warning: \"x\""}} {
-		g.sink.answer = func() error { return &want }
+		g.sink.answers(func() error { return &want })
 		m := g.message(sig, enc, otlp.None, 3)
 		body := l.send(m, 0).answer().response(t)
 		if got, err := decodePartial(sig, enc, body); err != nil || got != want {
@@ -160,10 +160,10 @@ func decodePartial(sig otlp.Signal, enc otlp.Encoding, body []byte) (otlp.Partia
 func (s suite) sinkPanics(t *testing.T) {
 	g := s.target(t, suiteLimit)
 	l := g.dial(t)
-	g.sink.answer = func() error { panic("a bug") }
+	g.sink.answers(func() error { panic("a bug") })
 	m := s.message(otlp.Traces, s.encodings()[0], otlp.Gzip, 1)
 	s.mustRefuse(t, l.send(m, 0).answer(), internal)
-	g.sink.answer = nil
+	g.sink.answers(nil)
 	mustTake(t, l.send(m, 0).answer(), m.Encoding)
 	g.checkTaken(t, m, m)
 }
